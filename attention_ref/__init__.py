@@ -1,0 +1,25 @@
+"""attention_ref: the numerical oracle for attention."""
+
+from attention_ref import adjust, layer, mask, mechanism, normalize, score
+from attention_ref.attention import Attended, Rule, attention, rules
+from attention_ref.differentiable import hvp, jvp
+from attention_ref.errors import OptionError, ShapeError
+from attention_ref.mechanism import mechanisms
+from attention_ref.op import Op
+
+
+ops = {name: op for room in (score, adjust, mask, normalize, layer, mechanism) for name, op in room.ops.items()}
+
+__all__ = [
+    "Attended",
+    "Op",
+    "OptionError",
+    "Rule",
+    "ShapeError",
+    "attention",
+    "hvp",
+    "jvp",
+    "mechanisms",
+    "ops",
+    "rules",
+]

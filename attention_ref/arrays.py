@@ -1,0 +1,71 @@
+"""Arrays at the boundary: what comes in is converted exactly or refused; what goes out has its argument's form."""
+
+import numpy as np
+
+from attention_ref.errors import OptionError
+
+NARROW = ("bfloat16", "float8", "float6", "float4")
+
+
+def as_array(owner, name, value):
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise OptionError(f"{owner}: {name} is no array: {first_line(error)}") from None
+
+
+def floats(owner, argument, value, prefix=""):
+    """A float32, float64 or complex array; narrower floats are widened to float64, integers refused."""
+    name = prefix + argument.name
+    array = as_array(owner, name, value)
+    if array.ndim == 0 and isinstance(value, int) and not isinstance(value, bool):
+        array = array.astype(float)
+    if array.dtype == np.float16 or array.dtype.name.startswith(NARROW):
+        return array.astype(np.float64)
+    if array.dtype.kind not in "fc":
+        raise OptionError(f"{owner}: {name} must be floating-point; got dtype {array.dtype}{hint(array.dtype)}")
+    return array
+
+
+def indices(owner, argument, value):
+    array = as_array(owner, argument.name, value)
+    if array.dtype.kind not in "iu":
+        raise OptionError(f"{owner}: {argument.name} must hold integers; got dtype {array.dtype}")
+    return array
+
+
+def hint(dtype):
+    return ", convert it with .astype(np.float64)" if dtype.kind in "iub" else ""
+
+
+def reduce_to(gradient, shape):
+    """Sum a gradient over the axes along which its argument was broadcast."""
+    extra = gradient.ndim - len(shape)
+    if extra:
+        gradient = gradient.sum(axis=tuple(range(extra)))
+    stretched = tuple(axis for axis, n in enumerate(shape) if n == 1 and gradient.shape[axis] != 1)
+    return gradient.sum(axis=stretched, keepdims=True) if stretched else gradient
+
+
+def cast(gradient, dtype):
+    """The argument's dtype, unless a complex step is under way."""
+    if np.iscomplexobj(gradient) and dtype.kind != "c":
+        return gradient
+    return gradient.astype(dtype, copy=False)
+
+
+def first_line(error):
+    return str(error).partition("\n")[0]
+
+
+def leading_sum(x):
+    """The sum over every axis but the last: the gradient of a bias vector."""
+    return x.sum(axis=tuple(range(x.ndim - 1)))
+
+
+def outer_sum(y, x):
+    """The sum over every leading axis of y_a x_b: the gradient of a weight matrix from its output's and its input."""
+    leading = np.broadcast_shapes(y.shape[:-1], x.shape[:-1])
+    rows = int(np.prod(leading))
+    y, x = (np.broadcast_to(z, (*leading, z.shape[-1])).reshape(rows, z.shape[-1]) for z in (y, x))
+    return y.T @ x

@@ -1,0 +1,9 @@
+"""The two errors a caller can make: a shape that does not fit, an option that does not exist."""
+
+
+class ShapeError(ValueError):
+    """An array's shape does not fit the signature."""
+
+
+class OptionError(ValueError):
+    """An argument or option is missing, unknown, of the wrong kind or out of range."""

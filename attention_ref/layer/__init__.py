@@ -1,0 +1,5 @@
+"""The layers that the mechanisms are built of, one file each."""
+
+from attention_ref.op import discover
+
+ops = discover(__name__, __path__)

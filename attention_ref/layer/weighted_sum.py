@@ -1,0 +1,37 @@
+"""The weighted sum of the values: what attention returns.
+
+A weight that is zero because its key is not allowed takes nothing from the value, be it NaN: the sum selects.
+"""
+
+import numpy as np
+
+SIGNATURE = "alpha[... i j] v[... j e] allowed?:bool(... i j) -> o[... i e]"
+FORMULA = r"o_i = \sum_j \alpha_{ij} v_j"
+SOURCE = "000 §3.1, 001 §3, 002 (bmm)"
+
+
+def definition(xp, alpha, v, allowed=None):
+    terms = alpha[..., :, :, None] * v[..., None, :, :]
+    return xp.sum(terms if allowed is None else xp.where(allowed[..., None], terms, 0), axis=-2)
+
+
+def forward(alpha, v, allowed=None):
+    return selected_matmul(alpha, v, allowed), {"alpha": alpha, "v": v, "allowed": allowed}
+
+
+def backward(do, *, alpha, v, allowed):
+    dalpha = do @ np.swapaxes(v, -1, -2)
+    dv = np.swapaxes(alpha, -1, -2) @ do
+    return {"alpha": dalpha if allowed is None else np.where(allowed, dalpha, 0), "v": dv}
+
+
+def selected_matmul(alpha, v, allowed):
+    """alpha @ v, in which a key with a non-finite value counts only for the queries that may attend to it."""
+    finite = np.isfinite(v).all(axis=-1)
+    if allowed is None or finite.all():
+        return alpha @ v
+    keys = np.flatnonzero(~finite.all(axis=tuple(range(finite.ndim - 1))))
+    o = alpha @ np.where(finite[..., None], v, 0)
+    wild = np.where(finite[..., None], 0, v)[..., keys, :]
+    weights = np.broadcast_to(allowed, alpha.shape)[..., keys, None], alpha[..., keys, None]
+    return o + np.sum(np.where(weights[0], weights[1] * wild[..., None, :, :], 0), axis=-2)

@@ -1,0 +1,5 @@
+"""Normalizers: a row of scores becomes a row of weights."""
+
+from attention_ref.op import discover
+
+ops = discover(__name__, __path__)

@@ -1,0 +1,183 @@
+"""An op is a module with SIGNATURE, definition, forward and backward; `Op` checks what goes in and out of it."""
+
+import importlib
+import inspect
+import pkgutil
+from difflib import get_close_matches
+
+import numpy as np
+
+from attention_ref import differentiable
+from attention_ref.arrays import cast, floats, indices, reduce_to
+from attention_ref.errors import OptionError, ShapeError
+from attention_ref.signature import Signature
+
+
+class Op:
+    """One op of the registry: `value, tape = op.forward(**inputs)`, `grads = op.backward(dvalue, **tape)`.
+
+    On top of the module's own four names it checks every argument, promotes the dtypes, sums a gradient over the axes
+    that were broadcast and gives it its argument's dtype.
+    """
+
+    def __init__(self, name, module):
+        self.name = name
+        self.module = module
+        self.signature = Signature(module.SIGNATURE)
+        self.formula = module.FORMULA
+        self.source = module.SOURCE
+        self.slip = getattr(module, "SLIP", "")
+        self.variants = getattr(module, "VARIANTS", ({},))
+        self.doc = inspect.cleandoc(module.__doc__ or "")
+        self.definition = module.definition
+        self.arguments = {argument.name: argument for argument in self.signature.arguments}
+        self.options = options_of(module.forward, self.arguments)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} {self.name}: {self.signature}>"
+
+    def forward(self, *args, **inputs):
+        inputs = self.named(args, inputs)
+        if differentiable.traced(inputs.values()):
+            return differentiable.forward(self, inputs)
+        given, options = self.check(inputs)
+        with np.errstate(all="ignore"):
+            value, tape = self.module.forward(**self.promote(given), **options)
+        return value, tape | {"inputs": given}
+
+    def backward(self, dvalue, **tape):
+        given = tape.pop("inputs")
+        with np.errstate(all="ignore"):
+            grads = self.module.backward(self.cotangents(dvalue, given), **tape)
+        return {
+            name: cast(reduce_to(grads[name], x.shape), x.dtype)
+            for name, x in given.items()
+            if self.arguments[name].kind == "float"
+        }
+
+    def example(self, seed=0, dtype="float64", leading=(), variant=0, **sizes):
+        """Inputs that fit, drawn at random, each axis a different prime unless `sizes` or the variant gives it."""
+        chosen = self.variants[variant]
+        sizes = chosen.get("sizes", {}) | sizes
+        rng = np.random.default_rng(seed)
+        drawn = self.signature.draw(rng, sizes, leading, dtype, chosen.get("include", ()))
+        return drawn | chosen.get("options", {})
+
+    def named(self, args, inputs):
+        names = list(self.arguments)
+        if len(args) > len(names):
+            raise OptionError(f"{self.name}: got {len(args)} positional arguments, takes {', '.join(names)}")
+        twice = sorted(set(names[: len(args)]) & set(inputs))
+        if twice:
+            raise OptionError(f"{self.name}: {twice[0]} was given twice, by position and by name")
+        return dict(zip(names, args, strict=False)) | inputs
+
+    def check(self, inputs):
+        """(arrays by name, options by name), or an error that says what would be right."""
+        known = [*self.arguments, *self.options]
+        for name in inputs:
+            if name not in known:
+                raise OptionError(f"{self.name}: there is no argument {name!r}{did_you_mean(name, known)}")
+        given = {}
+        for name, argument in self.arguments.items():
+            if inputs.get(name) is not None:
+                convert = {"float": floats, "int": indices, "bool": truths}[argument.kind]
+                given[name] = convert(self.name, argument, inputs[name])
+            elif not argument.optional:
+                raise OptionError(f"{self.name}: {name} is missing; it is {argument}")
+        weak = {name for name in given if isinstance(inputs[name], (int, float))}
+        given = weaken(given, weak)
+        bound = self.bind(given)
+        for name, argument in self.arguments.items():
+            if argument.kind == "int" and name in given:
+                check_range(self.name, argument, given[name], bound.sizes)
+        options = {name: inputs[name] for name in self.options if name in inputs}
+        for name, default in self.options.items():
+            if default is inspect.Parameter.empty and name not in options:
+                raise OptionError(f"{self.name}: the option {name}= is missing")
+        return given, options
+
+    def bind(self, given):
+        return self.signature.bind(self.name, {name: x.shape for name, x in given.items()})
+
+    def promote(self, given):
+        dtype = compute_dtype(given)
+        return {name: x.astype(dtype, copy=False) if x.dtype.kind in "fc" else x for name, x in given.items()}
+
+    def cotangents(self, dvalue, given):
+        """The cotangents as arrays in the results' dtype; zeros for None."""
+        bound, results = self.bind(given), self.signature.results
+        several = len(results) > 1
+        if several and not (isinstance(dvalue, (tuple, list)) and len(dvalue) == len(results)):
+            names = ", ".join("d" + result.name for result in results)
+            raise ShapeError(f"{self.name}: backward takes one cotangent a result, the tuple ({names})")
+        out = []
+        for result, d in zip(results, dvalue if several else (dvalue,), strict=True):
+            d = None if d is None else floats(self.name, result, d, prefix="d")
+            if d is not None and d.shape != bound.shape(result):
+                raise ShapeError(f"{self.name}: d{result.name} has shape {d.shape}, {result} is {bound.shape(result)}")
+            out.append(self.cotangent(d, bound.shape(result), compute_dtype(given)))
+        return tuple(out) if several else out[0]
+
+    def cotangent(self, d, shape, dtype):
+        if d is None:
+            return np.zeros(shape, dtype)
+        return d if np.iscomplexobj(d) else d.astype(dtype, copy=False)
+
+
+def options_of(forward, arguments):
+    """{name: default} of the parameters of forward that are not arrays of the signature."""
+    parameters = inspect.signature(forward).parameters
+    return {key: p.default for key, p in parameters.items() if key not in arguments and p.kind != p.VAR_KEYWORD}
+
+
+def compute_dtype(given):
+    return np.result_type(*[x.dtype for x in given.values() if x.dtype.kind in "fc"])
+
+
+def weaken(given, weak):
+    """Plain Python numbers take the arrays' dtype, as everywhere in NumPy."""
+    strong = {name: x for name, x in given.items() if name not in weak and x.dtype.kind in "fc"}
+    if not strong:
+        return given
+    dtype = compute_dtype(strong)
+    return {name: x.astype(dtype.type(0).real.dtype) if name in weak else x for name, x in given.items()}
+
+
+def truths(owner, argument, value):
+    array = np.asarray(value)
+    if array.dtype != bool:
+        raise OptionError(
+            f"{owner}: {argument.name} must be boolean, True = may attend; got dtype {array.dtype}. "
+            f"Additive masks go in as bias="
+        )
+    return array
+
+
+def check_range(owner, argument, array, sizes):
+    low, high = (array.min(), array.max()) if array.size else (0, -1)
+    top = sizes[argument.limit] - (not argument.inclusive)
+    if low < 0 or high > top:
+        wrong = low if low < 0 else high
+        size = f"{argument.limit} = {sizes[argument.limit]}"
+        raise OptionError(f"{owner}: {argument.name} holds {wrong}; with {size} it must be in 0..{top}")
+
+
+def did_you_mean(name, known):
+    near = get_close_matches(str(name), known, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known)}"
+
+
+def is_op(module):
+    return all(hasattr(module, name) for name in ("SIGNATURE", "definition", "forward", "backward"))
+
+
+def modules(package, path):
+    """The modules of a room, in alphabetical order."""
+    return {m.name: importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(path)}
+
+
+def discover(package, path):
+    """The ops of a room: every module in it with the four names."""
+    room = package.rpartition(".")[2]
+    return {f"{room}.{name}": Op(f"{room}.{name}", m) for name, m in modules(package, path).items() if is_op(m)}
