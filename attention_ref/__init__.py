@@ -7,6 +7,7 @@ from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import mechanisms
 from attention_ref.op import Op
 
+__version__ = "0.1.0"
 
 ops = {name: op for room in (score, adjust, mask, normalize, layer, mechanism) for name, op in room.ops.items()}
 
