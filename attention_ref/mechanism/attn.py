@@ -8,7 +8,7 @@ every member of the batch. What differs: nothing for a batch of one.
 
 import numpy as np
 
-from attention_ref.arrays import leading_sum, outer_sum
+from attention_ref.arrays import leading_sum, outer_sum, reduce_to
 from attention_ref.attention import attention, rules
 
 SIGNATURE = "q[... i d] k[... i c] v[... j e] w_a[j d+c] b_a[j] w_c[y d+e] b_c[y] -> y[... i y] alpha[... i j]"
@@ -34,5 +34,5 @@ def backward(cotangents, *, q, w_c, attended):
     d = q.shape[-1]
     dw_c = np.concatenate([outer_sum(dy, q), outer_sum(dy, attended.o)], axis=1)
     g = attended.backward(dy @ w_c[:, d:], dalpha=dalpha)
-    dq = dy @ w_c[:, :d] + g["q"]
+    dq = reduce_to(dy @ w_c[:, :d], q.shape) + g["q"]
     return {"q": dq, "k": g["k"], "v": g["v"], "w_a": g["w"], "b_a": g["b"], "w_c": dw_c, "b_c": leading_sum(dy)}

@@ -8,6 +8,8 @@ element, as `elementwise_heads` keeps it. Meant: every head computes softmax(Q_i
 position takes from the other positions; as printed it cannot.
 """
 
+import numpy as np
+
 from attention_ref.arrays import leading_sum, outer_sum
 from attention_ref.attention import attention, rules
 from attention_ref.mechanism.heads import merge_heads, split_heads
@@ -38,9 +40,12 @@ def definition(xp, q, k, v, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=None, b_
     return y if b_o is None else y + b_o, alpha
 
 
-def forward(q, k, v, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=None, b_o=None, *, normalize=None, **options):
+def forward(
+    q, k, v, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=None, b_o=None, *, allowed=None, normalize=None, **options
+):
+    q, k, v = attended_only(q, k, v, allowed, len(w_q))
     heads = project(q, w_q, b_q), project(k, w_k, b_k), project(v, w_v, b_v)
-    attended = attention(*heads, normalize=normalize, **options)
+    attended = attention(*heads, allowed=allowed, normalize=normalize, **options)
     o = merge_heads(attended.o)
     y = o @ blocks(w_o)
     tape = {"q": q, "k": k, "v": v, "w_q": w_q, "w_k": w_k, "w_v": w_v, "w_o": w_o, "attended": attended, "o": o}
@@ -58,6 +63,19 @@ def backward(cotangents, *, q, k, v, w_q, w_k, w_v, w_o, attended, o):
         grads[f"b_{name}"] = leading_sum(d).reshape(w.shape[::2])
         grads[name] = d @ merge_heads(w).T
     return grads
+
+
+def attended_only(q, k, v, allowed, heads):
+    """q, k, v, in which a non-finite position that takes part in no head is 0: it stays out of the weights' gradients."""
+    if allowed is None:
+        return q, k, v
+    pairs = (heads, q.shape[-2], k.shape[-2])
+    allowed = np.broadcast_to(allowed, np.broadcast_shapes(allowed.shape, pairs))
+    query, key = allowed.any(axis=(-3, -1)), allowed.any(axis=(-3, -2))
+    return tuple(
+        x if np.isfinite(x).all() else np.where(seen[..., None], x, 0).astype(x.dtype, copy=False)
+        for x, seen in ((q, query), (k, key), (v, key))
+    )
 
 
 def project(x, w, b):
