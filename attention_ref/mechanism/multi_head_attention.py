@@ -66,7 +66,7 @@ def backward(cotangents, *, q, k, v, w_q, w_k, w_v, w_o, attended, o):
 
 
 def attended_only(q, k, v, allowed, heads):
-    """q, k, v, in which a non-finite position that takes part in no head is 0: it stays out of the weights' gradients."""
+    """q, k, v with zeros for a non-finite position that takes part in no head: the weights' gradients stay clean."""
     if allowed is None:
         return q, k, v
     pairs = (heads, q.shape[-2], k.shape[-2])
