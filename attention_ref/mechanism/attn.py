@@ -18,7 +18,7 @@ SOURCE = "002 steps 1–3 (Attn)"
 
 def definition(xp, q, k, v, w_a, b_a, w_c, b_c):
     context, alpha, _ = rules["positional_concat"].definition(xp, q, k, v, w=w_a, b=b_a)
-    joined = xp.concatenate([q + xp.zeros_like(context[..., :1]), context], axis=-1)
+    joined = xp.concatenate([q + xp.zeros_like(xp.sum(context, axis=-1, keepdims=True)), context], axis=-1)
     return xp.einsum("...ix,yx->...iy", joined, w_c) + b_c, alpha
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 
-def split_heads(x, heads):
-    return np.swapaxes(x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads), -3, -2)
+def split_heads(x, heads, width):
+    return np.swapaxes(x.reshape(*x.shape[:-1], heads, width), -3, -2)
 
 
 def merge_heads(x):

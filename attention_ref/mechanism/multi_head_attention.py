@@ -55,11 +55,11 @@ def forward(
 def backward(cotangents, *, q, k, v, w_q, w_k, w_v, w_o, attended, o):
     dy, dalpha = cotangents
     grads = {"w_o": outer_sum(o, dy).reshape(w_o.shape), "b_o": leading_sum(dy)}
-    do = split_heads(dy @ blocks(w_o).T, len(w_o))
+    do = split_heads(dy @ blocks(w_o).T, *w_o.shape[:2])
     grads |= attended.backward(do, dalpha=dalpha)
     for name, x, w in (("q", q, w_q), ("k", k, w_k), ("v", v, w_v)):
         d = merge_heads(grads[name])
-        grads[f"w_{name}"] = split_heads(outer_sum(x, d), len(w))
+        grads[f"w_{name}"] = split_heads(outer_sum(x, d), *w.shape[::2])
         grads[f"b_{name}"] = leading_sum(d).reshape(w.shape[::2])
         grads[name] = d @ merge_heads(w).T
     return grads
@@ -80,7 +80,7 @@ def attended_only(q, k, v, allowed, heads):
 
 def project(x, w, b):
     """Every head's linear map of x: [... t m] to [... h t d]."""
-    features = split_heads(x @ merge_heads(w), len(w))
+    features = split_heads(x @ merge_heads(w), *w.shape[::2])
     return features if b is None else features + b[:, None, :]
 
 

@@ -37,7 +37,7 @@ def definition(xp, x, w_q, b_q, w_k, b_k, w_v, b_v, w_o, b_o, heads):
 
 def forward(x, w_q, b_q, w_k, b_k, w_v, b_v, w_o, b_o, heads):
     check_heads(heads, x.shape[-1])
-    q, k, v = (split_heads(x @ w.T + b, heads) for w, b in ((w_q, b_q), (w_k, b_k), (w_v, b_v)))
+    q, k, v = (split_heads(x @ w.T + b, heads, x.shape[-1] // heads) for w, b in ((w_q, b_q), (w_k, b_k), (w_v, b_v)))
     attended = attention(q, k, v)
     z = merge_heads(attended.o) + x
     tape = {"x": x, "w_q": w_q, "w_k": w_k, "w_v": w_v, "w_o": w_o, "attended": attended, "z": z}
@@ -46,7 +46,7 @@ def forward(x, w_q, b_q, w_k, b_k, w_v, b_v, w_o, b_o, heads):
 
 def backward(dy, *, x, w_q, w_k, w_v, w_o, attended, z, heads):
     dz = dy @ w_o
-    g = attended.backward(split_heads(dz, heads))
+    g = attended.backward(split_heads(dz, heads, x.shape[-1] // heads))
     dq, dk, dv = (merge_heads(g[name]) for name in "qkv")
     grads = {"x": dz + dq @ w_q + dk @ w_k + dv @ w_v}
     for name, d, source in (("q", dq, x), ("k", dk, x), ("v", dv, x), ("o", dy, z)):
