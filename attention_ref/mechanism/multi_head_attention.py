@@ -23,7 +23,7 @@ SOURCE = "003 §3 form 2, as meant"
 BIASES = ("b_q", "b_k", "b_v", "b_o")
 VARIANTS = (
     {"include": BIASES},
-    {},
+    {"include": ()},
     {"include": (*BIASES, "allowed", "scale")},
     {"include": ("allowed",), "options": {"normalize": "double_softmax"}},
 )

@@ -16,7 +16,7 @@ from attention_ref.attention import attention, rules
 SIGNATURE = "q[... m] values[... j m] w_1[u m] b_1[u] w_2[u m] b_2[u] lengths?<=j[...] -> y[... u] alpha[... j]"
 FORMULA = r"y = \mathrm{relu}(W_1 c + b_1) + W_2 q + b_2, \quad c = \mathrm{softmax}(q V^\top / \sqrt m) \, V"
 SOURCE = "003 §4 (AttentionLayer)"
-VARIANTS = ({}, {"include": ("lengths",)})
+VARIANTS = ({"include": ()}, {"include": ("lengths",)})
 
 
 def definition(xp, q, values, w_1, b_1, w_2, b_2, lengths=None):

@@ -27,7 +27,8 @@ def forward(x, w_q, w_k, w_v):
 
 
 def backward(dy, *, layers, w_q, w_k, w_v):
-    dx, by_layer = dy, []
+    dx = dy
+    by_layer: list[dict] = []
     for taped in reversed(layers):
         g = self_attention.backward(dx, **taped)
         dx = g["x"]
