@@ -25,7 +25,7 @@ def definition(xp, q, values, w_1, b_1, w_2, b_2, lengths=None):
         q = q + np.zeros((*lengths.shape, 1))
     context, alpha, _ = rules["scaled_dot"].definition(xp, q[..., None, :], values, values, allowed=allowed)
     pre = xp.einsum("...m,um->...u", context[..., 0, :], w_1) + b_1
-    return xp.where(xp.real(pre) > 0, pre, 0) + xp.einsum("...m,um->...u", q, w_2) + b_2, alpha[..., 0, :]
+    return xp.where(xp.real(pre) <= 0, 0, pre) + xp.einsum("...m,um->...u", q, w_2) + b_2, alpha[..., 0, :]
 
 
 def forward(q, values, w_1, b_1, w_2, b_2, lengths=None):
@@ -35,14 +35,14 @@ def forward(q, values, w_1, b_1, w_2, b_2, lengths=None):
     attended = attention(q[..., None, :], values, values, allowed=allowed)
     context, alpha = attended.o[..., 0, :], attended.alpha[..., 0, :]
     pre = context @ w_1.T + b_1
-    y = np.where(pre.real > 0, pre, 0) + q @ w_2.T + b_2
+    y = np.where(pre.real <= 0, 0, pre) + q @ w_2.T + b_2
     return (y, alpha), {"q": q, "context": context, "pre": pre, "w_1": w_1, "w_2": w_2, "attended": attended}
 
 
 def backward(cotangents, *, q, context, pre, w_1, w_2, attended):
     dy, dalpha = cotangents
     grads = {"w_2": outer_sum(dy, q), "b_2": leading_sum(dy)}
-    dpre = np.where(pre.real > 0, dy, 0)
+    dpre = np.where(pre.real <= 0, 0, dy)
     grads |= {"w_1": outer_sum(dpre, context), "b_1": leading_sum(dpre)}
     dcontext = dpre @ w_1
     g = attended.backward(dcontext[..., None, :], dalpha=dalpha[..., None, :])
