@@ -1,0 +1,137 @@
+"""The pipeline behind every rule: a chain of ops, forward, and the same chain in reverse, backward.
+
+score(q, k; θ) → ×scale → softcap → + bias → keep only the allowed → normalize → dropout → Σ_j α_ij v_j
+"""
+
+import numpy as np
+
+from attention_ref import normalize as normalizers
+from attention_ref import score as scores
+from attention_ref import textbook
+from attention_ref.adjust import alibi, bias, relative, scale, softcap
+from attention_ref.errors import OptionError
+from attention_ref.heads import grouped
+from attention_ref.layer import dropout, logsumexp, weighted_sum
+from attention_ref.mask import empty_row, keep
+from attention_ref.op import did_you_mean, is_op
+from attention_ref.place import Place
+from attention_ref.signature import Signature
+
+OPTIONAL = (
+    "allowed?:bool(... i j) bias?(... i j) scale?(... i j) softcap?(... i j) sink?(...) alibi_slopes?(...) "
+    "relative_table?(... n) q_lengths?<=i(...) k_lengths?<=j(...) q_segments?:int(... i) k_segments?:int(... j) "
+    "dropout?:bool(... i j)"
+)
+COTANGENT = {"o": "dalpha", "dropped": "dalpha", "filled": "dalpha"}
+SHOWN_AS = {"alibi": "biased", "relative": "biased", "filled": "alpha"}
+
+
+def unrounded(name, x):
+    return x
+
+
+class Pipeline:
+    """One score op, one normalizer and the stages between them, as the module of an op."""
+
+    def __init__(self, module):
+        self.score = module if is_op(module) else getattr(scores, module.SCORE)
+        self.own_scale = getattr(module, "scale", None)
+        self.own_normalize = getattr(module, "NORMALIZE", "softmax")
+        self.FORMULA, self.SOURCE = module.FORMULA, module.SOURCE
+        self.SLIP = getattr(module, "SLIP", "")
+        self.__doc__ = module.__doc__
+        q, k, *parameters = Signature(self.score.SIGNATURE).arguments
+        self.parameters = [parameter.name for parameter in parameters]
+        self.pairwise = k.axes[0] != q.axes[0]
+        inputs = [q, k, "v[... j e]", *parameters, OPTIONAL]
+        self.SIGNATURE = f"{' '.join(map(str, inputs))} -> o[... i e] alpha[... i j] lse[... i]"
+
+    def definition(self, xp, q, k, v, **given):
+        return textbook.attention(xp, self, q, k, v, **given)
+
+    def forward(self, q, k, v, rounding=unrounded, **given):
+        q, k, v = rounding("q", q), rounding("k", k), rounding("v", v)
+        place = Place(q.shape[-2], v.shape[-2], given)
+        x, tape, steps = self.scored(q, k, place.allowed, given)
+        x = rounding("score", x)
+        lse = None
+        for name, op, arguments in self.stages(q, v, place, given, tape):
+            if name == "alpha" and hasattr(op, "LSE"):
+                lse, taped = logsumexp.forward(x, **arguments)
+                steps["lse"] = logsumexp, taped
+            x, taped = op.forward(x, **arguments)
+            shown = SHOWN_AS.get(name, name)
+            tape[shown] = x = rounding(shown, x)
+            steps[name] = op, taped
+        value = tape.pop("o"), tape["alpha"], None if lse is None else rounding("lse", lse)
+        return value, tape | {"steps": steps, "rounding": rounding}
+
+    def stages(self, q, v, place, given, tape):
+        """(name, op, further arguments) of every stage behind the score, in order, each op taking the last one's x."""
+        if "scale" in given or self.own_scale:
+            yield "scaled", scale, {"scale": given["scale"] if "scale" in given else self.own_scale(q)}
+        if "softcap" in given:
+            yield "capped", softcap, {"softcap": given["softcap"]}
+        if "bias" in given:
+            yield "biased", bias, {"bias": given["bias"]}
+        if "alibi_slopes" in given:
+            yield "alibi", alibi, {"alibi_slopes": given["alibi_slopes"], "distance": place.distance}
+        if "relative_table" in given:
+            yield "relative", relative, {"relative_table": given["relative_table"], "bucket": place.bucket}
+        if place.allowed is not None:
+            yield "masked", keep, {"allowed": place.allowed}
+        yield "alpha", self.normalizer(given), {"sink": given["sink"]} if "sink" in given else {}
+        if given.get("empty_row", "zero") != "zero":
+            yield "filled", empty_row, place.filling(tape)
+        if "dropout" in given:
+            yield "dropped", dropout, {"keep": given["dropout"], "p": given["dropout_p"]}
+        yield "o", grouped(weighted_sum, tape["alpha"], v, "v"), {"v": v, "allowed": place.allowed}
+
+    def backward(self, cotangents, *, steps, rounding, **shown):
+        do, dalpha, dlse = cotangents
+        dx = rounding("do", do)
+        if dlse is not None and "lse" not in steps:
+            raise OptionError("dlse was given, and this normalizer has no lse")
+        grads = {}
+        for name, (op, taped) in reversed(steps.items()):
+            if name == "lse":
+                continue
+            if name == ("filled" if "filled" in steps else "alpha") and dalpha is not None:
+                dx = dx + dalpha
+            here = op.backward(dx, **taped)
+            if name == "alpha" and dlse is not None:
+                here = added(here, logsumexp.backward(dlse, **steps["lse"][1]))
+            if name != "score":
+                dx = rounding(COTANGENT.get(name, "ds"), here.pop(next(iter(here))))
+            grads |= here
+        return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
+
+    def normalizer(self, given):
+        name = given.get("normalize", self.own_normalize)
+        if "sink" in given:
+            if name != "softmax":
+                raise OptionError(f"a sink belongs to softmax; normalize={name!r} has none")
+            name = "softmax_sink"
+        if f"normalize.{name}" not in normalizers.ops:
+            known = [op.rpartition(".")[2] for op in normalizers.ops]
+            raise OptionError(f"there is no normalizer {name!r}{did_you_mean(name, known)}")
+        return normalizers.ops[f"normalize.{name}"].module
+
+    def scored(self, q, k, allowed, given):
+        """(the scores that go on, the tape, the steps); what is masked goes on, and comes back, as a finite number."""
+        op = grouped(self.score, q, k, "k")
+        parameters = {name: given[name] for name in self.parameters}
+        s, taped = op.forward(q, k=k, **parameters)
+        tape = {"score": s}
+        if allowed is not None and not np.isfinite(s).all():
+            _, taped = op.forward(finite(q), k=finite(k), **parameters)
+            s = np.where(allowed | np.isfinite(s), s, 0).astype(s.dtype, copy=False)
+        return s, tape, {"score": (op, taped)}
+
+
+def finite(x):
+    return np.where(np.isfinite(x), x, 0).astype(x.dtype, copy=False)
+
+
+def added(grads, more):
+    return {name: grads[name] + more[name] for name in grads}
