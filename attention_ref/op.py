@@ -89,7 +89,7 @@ class Op:
         given = weaken(given, weak)
         bound = self.bind(given)
         for name, argument in self.arguments.items():
-            if argument.kind == "int" and name in given:
+            if argument.limit and name in given:
                 check_range(self.name, argument, given[name], bound.sizes)
         options = {name: inputs[name] for name in self.options if name in inputs}
         for name, default in self.options.items():

@@ -14,7 +14,7 @@ from attention_ref.heads import grouped
 from attention_ref.layer import dropout, logsumexp, weighted_sum
 from attention_ref.mask import empty_row, keep
 from attention_ref.op import did_you_mean, is_op
-from attention_ref.place import Place
+from attention_ref.place import FILL, Place
 from attention_ref.signature import Signature
 
 OPTIONAL = (
@@ -23,11 +23,26 @@ OPTIONAL = (
     "dropout?:bool(... i j)"
 )
 COTANGENT = {"o": "dalpha", "dropped": "dalpha", "filled": "dalpha"}
+RENAMED = {"slopes": "alibi_slopes", "table": "relative_table"}
 SHOWN_AS = {"alibi": "biased", "relative": "biased", "filled": "alpha"}
 
 
 def unrounded(name, x):
     return x
+VARIANTS = (
+    {},
+    {"include": ("allowed",)},
+    {"include": ("scale", "softcap", "bias", "sink")},
+    {"include": ("allowed", "bias"), "options": {"empty_row": "uniform"}},
+    {"include": ("dropout",), "options": {"dropout_p": 0.3}},
+    {"include": ("q_lengths", "k_lengths", "q_segments", "k_segments")},
+    {"include": ("allowed",), "options": {"normalize": "sparsemax"}},
+)
+POSITIONAL = (
+    {"options": {"causal": True, "align": "bottom_right"}},
+    {"include": ("k_lengths",), "options": {"window": (2, 1), "align": "bottom_right"}},
+    {"include": ("alibi_slopes", "relative_table"), "sizes": {"n": 8}, "options": {"align": -1}},
+)
 
 
 class Pipeline:
@@ -44,6 +59,7 @@ class Pipeline:
         self.parameters = [parameter.name for parameter in parameters]
         self.pairwise = k.axes[0] != q.axes[0]
         inputs = [q, k, "v[... j e]", *parameters, OPTIONAL]
+        self.VARIANTS = VARIANTS + POSITIONAL * self.pairwise
         self.SIGNATURE = f"{' '.join(map(str, inputs))} -> o[... i e] alpha[... i j] lse[... i]"
 
     def definition(self, xp, q, k, v, **given):
@@ -51,13 +67,16 @@ class Pipeline:
 
     def forward(self, q, k, v, rounding=unrounded, **given):
         q, k, v = rounding("q", q), rounding("k", k), rounding("v", v)
-        place = Place(q.shape[-2], v.shape[-2], given)
+        place = Place(q.shape[-2], v.shape[-2], given, self.pairwise)
         x, tape, steps = self.scored(q, k, place.allowed, given)
         x = rounding("score", x)
         lse = None
         for name, op, arguments in self.stages(q, v, place, given, tape):
+            if name == "alpha":
+                place.look_for_empty_rows(x)
             if name == "alpha" and hasattr(op, "LSE"):
-                lse, taped = logsumexp.forward(x, **arguments)
+                own_sink = {"sink": op.sink(x)} if hasattr(op, "sink") else {}
+                lse, taped = logsumexp.forward(x, **arguments, **own_sink)
                 steps["lse"] = logsumexp, taped
             x, taped = op.forward(x, **arguments)
             shown = SHOWN_AS.get(name, name)
@@ -75,17 +94,18 @@ class Pipeline:
         if "bias" in given:
             yield "biased", bias, {"bias": given["bias"]}
         if "alibi_slopes" in given:
-            yield "alibi", alibi, {"alibi_slopes": given["alibi_slopes"], "distance": place.distance}
+            yield "alibi", alibi, {"slopes": given["alibi_slopes"], "distance": place.distance.astype(q.real.dtype)}
         if "relative_table" in given:
-            yield "relative", relative, {"relative_table": given["relative_table"], "bucket": place.bucket}
+            table = given["relative_table"]
+            yield "relative", relative, {"table": table, "bucket": place.bucket(table.shape[-1])}
         if place.allowed is not None:
             yield "masked", keep, {"allowed": place.allowed}
         yield "alpha", self.normalizer(given), {"sink": given["sink"]} if "sink" in given else {}
-        if given.get("empty_row", "zero") != "zero":
-            yield "filled", empty_row, place.filling(tape)
+        if given.get("empty_row") in FILL:
+            yield "filled", empty_row, {"empty": place.empty, "fill": FILL[given["empty_row"]](place.keys)}
         if "dropout" in given:
             yield "dropped", dropout, {"keep": given["dropout"], "p": given["dropout_p"]}
-        yield "o", grouped(weighted_sum, tape["alpha"], v, "v"), {"v": v, "allowed": place.allowed}
+        yield "o", grouped(weighted_sum, tape["alpha"], v, "v"), {"v": v, "allowed": place.seen}
 
     def backward(self, cotangents, *, steps, rounding, **shown):
         do, dalpha, dlse = cotangents
@@ -104,6 +124,7 @@ class Pipeline:
             if name != "score":
                 dx = rounding(COTANGENT.get(name, "ds"), here.pop(next(iter(here))))
             grads |= here
+        grads = {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
         return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
 
     def normalizer(self, given):

@@ -17,7 +17,7 @@ class Place:
     """The positions of one call, from its options."""
 
     def __init__(self, queries, keys, given, pairwise=True):
-        self.queries, self.keys, self.given = queries, keys, given
+        self.queries, self.keys, self.given, self.empty = queries, keys, given, None
         self.mask = mask_of(given)
         used = positional_options(given, self.mask)
         if used and not pairwise:
@@ -51,17 +51,24 @@ class Place:
         two_sided = given.get("relative_bidirectional", True)
         return t5_bucket(self.relative, n, given.get("relative_max_distance", 128), two_sided)
 
-    def filling(self, s):
-        """What `mask.empty_row` needs to give the rows of the scores s that are all -inf what `empty_row` says."""
+    @property
+    def seen(self):
+        """What may reach the output: what is allowed, and the rows that `empty_row` has filled."""
+        if self.empty is None or self.allowed is None:
+            return self.allowed
+        return self.allowed | self.empty[..., None]
+
+    def look_for_empty_rows(self, s):
+        """Find the rows of the scores that are all -inf, where `empty_row` asks for something else than zeros."""
         kind = self.given.get("empty_row", "zero")
+        if kind == "zero":
+            return
         empty = np.isneginf(s.real).all(axis=-1)
         if kind == "raise" and empty.any():
             *leading, row = (int(n) for n in np.argwhere(empty)[0])
             raise OptionError(f"query {row}{f' of {tuple(leading)}' * bool(leading)} may attend to no key")
         if kind in FILL:
-            self.filled = empty
-            return {"empty": empty, "fill": FILL[kind](self.keys)}
-        return None
+            self.empty = empty
 
 
 def mask_of(given):

@@ -4,7 +4,7 @@
 
 Square brackets name the last axes exactly; `...` are leading axes, which broadcast among the arguments, and the
 results have the broadcast of them. Round brackets take anything that broadcasts to the axes named. A `?` marks an
-optional argument, `:bool` a mask, `<v` integers from 0 to v - 1, `<=j` integers from 0 to j; everything else is
+optional argument, `:bool` a mask, `:int` integers, `<v` those from 0 to v - 1, `<=j` from 0 to j; everything else is
 floating-point. An axis is a letter, a multiple (`3h`) or a sum (`d+c`).
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from attention_ref.errors import ShapeError
 
 ARGUMENT = re.compile(
-    r"\s*(?P<name>[a-z]\w*)(?P<optional>\??)(?::(?P<kind>bool)|(?P<relation><=?)(?P<limit>[a-z]))?"
+    r"\s*(?P<name>[a-z]\w*)(?P<optional>\??)(?::(?P<kind>bool|int)|(?P<relation><=?)(?P<limit>[a-z]))?"
     r"(?P<bracket>[\[(])(?P<axes>[^\])]*)[\])]\s*"
 )
 TERM = re.compile(r"(\d*)([a-z])")
@@ -165,7 +165,7 @@ def draw_array(rng, argument, shape, sizes, dtype):
     if argument.kind == "bool":
         return rng.random(shape) < 0.7
     if argument.kind == "int":
-        return rng.integers(0, sizes[argument.limit] + argument.inclusive, shape)
+        return rng.integers(0, sizes[argument.limit] + argument.inclusive if argument.limit else 2, shape)
     width = shape[-1] if argument.axes and not argument.leading else 1
     return (rng.standard_normal(shape) / np.sqrt(max(width, 1))).astype(dtype)
 

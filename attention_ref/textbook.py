@@ -88,6 +88,6 @@ def log_sum_exp(xp, s, normalizer, sink):
     z = xp.sum(xp.exp(s), axis=-1)
     if sink is not None:
         z = z + xp.exp(sink)[..., None]
-    if normalizer.LSE == "off_by_one":
+    if hasattr(normalizer, "sink"):
         z = z + 1
     return xp.where(z == 0, -np.inf, xp.log(xp.where(z == 0, 1, z)))
