@@ -181,6 +181,44 @@ def test_loss_of_padded_batch_equals_one_by_one(decoder):
         close(grads[name], d)
 
 
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_leading_axes_of_source_and_target_broadcast(decoder, lengths):
+    lead = {"source": (2, 1), "target": (3,), "source_lengths": (2, 3), "target_lengths": (1,)}
+    inputs = example(decoder, lengths, leading=lead)
+    spread = {
+        name: np.broadcast_to(x, (2, 3, *x.shape[len(lead[name]) :])) for name, x in inputs.items() if name in lead
+    }
+    (loss, tape), (expected, full) = LOSS.forward(**inputs), LOSS.forward(**inputs | spread)
+    close(loss, expected)
+    dloss = np.random.default_rng(4).standard_normal((2, 3))
+    grads = LOSS.backward(dloss, **full)
+    for name, d in LOSS.backward(dloss, **tape).items():
+        close(d, grads[name])
+
+
+@pytest.mark.parametrize("variant", [0, 1])
+@pytest.mark.parametrize("decoder", ["attention", "additive"])
+def test_leading_axes_of_a_decoder_step_broadcast(decoder, variant):
+    step = ar.mechanisms[f"{decoder}_decoder_step"]
+    lead = {"token": (), "hidden": (2, 1), "encoder_outputs": (1,), "lengths": (3,)}
+    inputs = step.example(leading=lead, variant=variant)
+    leading = (2, 3) if variant else (2, 1)
+    spread = {n: np.broadcast_to(x, (*leading, *x.shape[len(lead[n]) :])) for n, x in inputs.items() if n in lead}
+    (value, tape), (expected, full) = step.forward(**inputs), step.forward(**inputs | spread)
+    for got, want in zip(value, expected, strict=True):
+        close(got, want)
+    rng = np.random.default_rng(5)
+    cotangents = tuple(rng.standard_normal(v.shape) for v in value)
+    grads = step.backward(cotangents, **full)
+    for name, d in step.backward(cotangents, **tape).items():
+        want = grads[name]
+        if name in lead:
+            want = want.sum(axis=tuple(range(len(leading) - len(lead[name]))))
+            want = want.sum(axis=tuple(k for k, n in enumerate(lead[name]) if n != want.shape[k]), keepdims=True)
+        close(d, want)
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_padding_tokens_do_not_matter_even_if_their_embedding_is_nan(decoder):
     inputs = padded(decoder)
