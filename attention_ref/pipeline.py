@@ -19,7 +19,7 @@ from attention_ref.signature import Signature
 
 OPTIONAL = (
     "allowed?:bool(... i j) bias?(... i j) scale?(... i j) softcap?(... i j) sink?(...) alibi_slopes?(...) "
-    "relative_table?(... n) q_lengths?<=i(...) k_lengths?<=j(...) q_segments?:int(... i) k_segments?:int(... j) "
+    "relative_table?[... n] q_lengths?<=i(...) k_lengths?<=j(...) q_segments?:int(... i) k_segments?:int(... j) "
     "dropout?:bool(... i j)"
 )
 COTANGENT = {"o": "dalpha", "dropped": "dalpha", "filled": "dalpha"}
@@ -32,7 +32,7 @@ def unrounded(name, x):
 VARIANTS = (
     {},
     {"include": ("allowed",)},
-    {"include": ("scale", "softcap", "bias", "sink")},
+    {"include": ("scale", "softcap", "bias")},
     {"include": ("allowed", "bias"), "options": {"empty_row": "uniform"}},
     {"include": ("dropout",), "options": {"dropout_p": 0.3}},
     {"include": ("q_lengths", "k_lengths", "q_segments", "k_segments")},
@@ -43,6 +43,7 @@ POSITIONAL = (
     {"include": ("k_lengths",), "options": {"window": (2, 1), "align": "bottom_right"}},
     {"include": ("alibi_slopes", "relative_table"), "sizes": {"n": 8}, "options": {"align": -1}},
 )
+SINK = ({"include": ("sink", "allowed")},)
 
 
 class Pipeline:
@@ -59,11 +60,11 @@ class Pipeline:
         self.parameters = [parameter.name for parameter in parameters]
         self.pairwise = k.axes[0] != q.axes[0]
         inputs = [q, k, "v[... j e]", *parameters, OPTIONAL]
-        self.VARIANTS = VARIANTS + POSITIONAL * self.pairwise
+        self.VARIANTS = VARIANTS + POSITIONAL * self.pairwise + SINK * (self.own_normalize == "softmax")
         self.SIGNATURE = f"{' '.join(map(str, inputs))} -> o[... i e] alpha[... i j] lse[... i]"
 
     def definition(self, xp, q, k, v, **given):
-        return textbook.attention(xp, self, q, k, v, **given)
+        return textbook.attention(xp, self, q, k, v, **{name: x for name, x in given.items() if x is not None})
 
     def forward(self, q, k, v, rounding=unrounded, **given):
         q, k, v = rounding("q", q), rounding("k", k), rounding("v", v)

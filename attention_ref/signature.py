@@ -11,6 +11,7 @@ floating-point. An axis is a letter, a multiple (`3h`) or a sum (`d+c`).
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Axis:
 
     text: str
 
-    @property
+    @cached_property
     def terms(self):
         return [(int(n or 1), letter) for n, letter in TERM.findall(self.text)]
 
