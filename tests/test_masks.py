@@ -25,6 +25,7 @@ KINDS = {
         lambda b, h, i, j, p: i < Q_LENGTHS[b, 0] and j < K_LENGTHS[0, h],
     ),
     "lengths of keys": (masks.lengths(k_lengths=4), lambda b, h, i, j, p: j < 4),
+    "lengths of few queries": (masks.lengths(q_lengths=3), lambda b, h, i, j, p: i < 3),
     "lengths of queries": (masks.lengths(q_lengths=Q_LENGTHS), lambda b, h, i, j, p: i < Q_LENGTHS[b, 0]),
     "lengths of nothing": (masks.lengths(), lambda b, h, i, j, p: True),
     "segments": (
@@ -182,6 +183,7 @@ def test_alignment():
 
 
 def test_resolve_offset():
+    np.testing.assert_array_equal(relative(1, 3), [[0, 1, 2]])
     assert resolve_offset(None, 5, 5) == 0
     assert resolve_offset(None, 5, 7, needed=False) == 0
     assert resolve_offset("top_left", 5, 7) == 0
