@@ -17,7 +17,8 @@ SOURCE = "Shaw, Uszkoreit & Vaswani 2018; Raffel et al. 2020 (T5)"
 
 def definition(xp, s, table, bucket):
     chosen = bucket[..., None] == np.arange(np.shape(table)[-1])
-    return s + xp.sum(xp.where(chosen, table[..., None, None, :], 0), axis=-1)
+    wide = table[..., None, None, :] * np.ones(chosen.shape)
+    return s + xp.sum(xp.where(chosen, wide, 0), axis=-1)
 
 
 def forward(s, table, bucket):
