@@ -5,27 +5,15 @@ from attention_ref.errors import OptionError
 from attention_ref.heads import groups
 from attention_ref.mask import Mask
 from attention_ref.op import Op, did_you_mean, is_op, modules
+from attention_ref.options import DEFAULTS, given_options
 from attention_ref.pipeline import Pipeline
-
-OPTIONS = {
-    "causal": False,
-    "window": None,
-    "align": None,
-    "normalize": None,
-    "empty_row": "zero",
-    "relative_max_distance": 128,
-    "relative_bidirectional": True,
-    "mask": None,
-    "dropout_p": None,
-    "rounding": None,
-}
 
 
 class Attended:
     """What attention returns: `o`, the weights `alpha`, `lse` (None where it has no meaning) and the `tape`.
 
-    The tape holds the score matrix after every stage that was applied: score, scaled, capped, biased, masked (-inf where
-    not allowed), alpha, dropped.
+    The tape holds the score matrix after every stage that was applied: score, scaled, capped, biased, masked (-inf
+    where not allowed), alpha, dropped.
     """
 
     def __init__(self, rule, value, tape):
@@ -45,7 +33,7 @@ class Rule(Op):
 
     def __init__(self, name, module):
         super().__init__(name, Pipeline(module))
-        self.options = dict(OPTIONS)
+        self.options = DEFAULTS
 
     def named(self, args, inputs):
         """Options under their public names; what stands at its default is left out."""
@@ -57,7 +45,7 @@ class Rule(Op):
             inputs |= {"dropout": keep, "dropout_p": p}
         if isinstance(inputs.get("allowed"), Mask):
             inputs |= {"allowed": None, "mask": inputs["allowed"]}
-        return {name: x for name, x in inputs.items() if name not in OPTIONS or not is_default(name, x)}
+        return given_options(inputs)
 
     def bind(self, given):
         """As for any op, except that the keys may have fewer heads, in groups."""
@@ -72,10 +60,6 @@ class Rule(Op):
         dvalue = (*dvalue, None)[:3]
         do, *rest = super().cotangents(dvalue, given)
         return do, *(None if asked is None else d for d, asked in zip(rest, dvalue[1:], strict=True))
-
-
-def is_default(name, value):
-    return value is None or value is OPTIONS[name] or (isinstance(value, str) and value == OPTIONS[name])
 
 
 def rules_in(package, path):
@@ -112,7 +96,22 @@ def attention(
     empty_row="zero",
     **params,
 ):
-    """Attention by a rule's name (or a `Rule`), with the rule's own parameters by name; the options are in the README."""
+    """Attention by a rule's name (or a `Rule`), with every option; the rule's own parameters come by name.
+
+    allowed      a boolean array that broadcasts to [... i j], or a mask of `ar.masks`; True = may attend
+    causal       key j is allowed if j <= i + offset
+    window       (left, right): i + offset - left <= j <= i + offset + right, None = unlimited
+    align        the offset: "top_left" is 0, "bottom_right" is keys - queries, or an integer or an integer array
+    q_lengths, k_lengths      how many queries and keys are real, over the leading axes by broadcasting
+    q_segments, k_segments    integer ids; a query attends to its own segment, a negative id is padding
+    bias         added to the scores behind scale and softcap; -inf forbids
+    alibi_slopes, relative_table    a slope, or a row of T5's buckets, for each of the leading axes
+    scale, softcap            s * scale, softcap * tanh(s / softcap)
+    sink         a score more in every row, for each of the leading axes, whose weight goes to no key
+    dropout      (keep, p): the weights kept, and the probability with which they were dropped
+    normalize    "softmax", "softmax_off_by_one", "sparsemax", "entmax15", "sigmoid", "double_softmax"
+    empty_row    what a row gets that may attend to nothing: "zero", "nan", "uniform", or "raise"
+    """
     options = {name: value for name, value in locals().items() if name not in ("rule", "params")}
     rule = find(rule)
     value, tape = rule.forward(**options, **params)

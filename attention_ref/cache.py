@@ -30,7 +30,7 @@ def write(cache, new, lengths):
         raise ShapeError(f"cache.write: {new.shape} does not fit {cache.shape}; only the positions may differ")
     if end.size and end.max() > cache.shape[-2]:
         raise ShapeError(f"cache.write: {end.max()} positions do not fit a cache of {cache.shape[-2]}")
-    index = np.broadcast_to(lengths[..., None], new.shape[:-2] + (1,)) + np.arange(new.shape[-2])
+    index = np.broadcast_to(lengths[..., None], (*new.shape[:-2], 1)) + np.arange(new.shape[-2])
     np.put_along_axis(cache, index[..., None], new, axis=-2)
     return cache, end
 
@@ -38,9 +38,9 @@ def write(cache, new, lengths):
 def gather(pages, table):
     """The contiguous keys or values [... n·page d] of a paged cache [pages ... page d] by a block table [b n].
 
-    `pages` is [p h page d], a pool that the whole batch shares; `table` says which pages make up each sequence, in order,
-    with -1 behind the last. The result is [b h n·page d]; positions behind a sequence's length are attended to by
-    nobody when `k_lengths` says so.
+    `pages` is [p h page d], a pool that the whole batch shares; `table` says which pages make up each sequence, in
+    order, with -1 behind the last. The result is [b h n·page d]; give `k_lengths` to attention, so that nobody attends
+    to what lies behind a sequence.
     """
     pages, table = np.asarray(pages), counts("cache.gather", table, low=-1)
     if pages.ndim != 4 or table.ndim != 2:

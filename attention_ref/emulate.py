@@ -29,8 +29,9 @@ class Rounding:
 def emulate(dtype, stages=KERNEL, compute="float32"):
     """A function like `ar.attention` that computes in `compute` and rounds to `dtype` after each of `stages`.
 
-    The default is what a kernel does that keeps scores, sums and statistics in float32: it rounds its inputs, the weights
-    that it multiplies with v, its output and its gradients, and in backward the ds that it multiplies with q and k.
+    The default is what a kernel does that keeps scores, sums and statistics in float32: it rounds its inputs, the
+    weights that it multiplies with v, its output and its gradients, and in backward the ds that it multiplies with q
+    and k.
     """
     rounding = Rounding(dtype, stages)
 

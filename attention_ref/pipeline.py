@@ -14,11 +14,12 @@ from attention_ref.heads import grouped
 from attention_ref.layer import dropout, logsumexp, weighted_sum
 from attention_ref.mask import empty_row, keep
 from attention_ref.op import did_you_mean, is_op
+from attention_ref.options import check_options
 from attention_ref.place import FILL, Place
 from attention_ref.signature import Signature
 
 OPTIONAL = (
-    "allowed?:bool(... i j) bias?(... i j) scale?(... i j) softcap?(... i j) sink?(...) alibi_slopes?(...) "
+    "allowed?:bool(... i j) bias?(... i j) scale?(... i j) softcap?:positive(... i j) sink?(...) alibi_slopes?(...) "
     "relative_table?[... n] q_lengths?<=i(...) k_lengths?<=j(...) q_segments?:int(... i) k_segments?:int(... j) "
     "dropout?:bool(... i j)"
 )
@@ -29,6 +30,8 @@ SHOWN_AS = {"alibi": "biased", "relative": "biased", "filled": "alpha"}
 
 def unrounded(name, x):
     return x
+
+
 VARIANTS = (
     {},
     {"include": ("allowed",)},
@@ -67,6 +70,7 @@ class Pipeline:
         return textbook.attention(xp, self, q, k, v, **{name: x for name, x in given.items() if x is not None})
 
     def forward(self, q, k, v, rounding=unrounded, **given):
+        check_options(given)
         q, k, v = rounding("q", q), rounding("k", k), rounding("v", v)
         place = Place(q.shape[-2], v.shape[-2], given, self.pairwise)
         x, tape, steps = self.scored(q, k, place.allowed, given)
@@ -130,14 +134,12 @@ class Pipeline:
 
     def normalizer(self, given):
         name = given.get("normalize", self.own_normalize)
-        if "sink" in given:
-            if name != "softmax":
-                raise OptionError(f"a sink belongs to softmax; normalize={name!r} has none")
-            name = "softmax_sink"
-        if f"normalize.{name}" not in normalizers.ops:
-            known = [op.rpartition(".")[2] for op in normalizers.ops]
+        known = [op.rpartition(".")[2] for op in normalizers.ops if op != "normalize.softmax_sink"]
+        if name not in known:
             raise OptionError(f"there is no normalizer {name!r}{did_you_mean(name, known)}")
-        return normalizers.ops[f"normalize.{name}"].module
+        if "sink" in given and name != "softmax":
+            raise OptionError(f"a sink belongs to softmax; normalize={name!r} has none")
+        return normalizers.ops["normalize.softmax_sink" if "sink" in given else f"normalize.{name}"].module
 
     def scored(self, q, k, allowed, given):
         """(the scores that go on, the tape, the steps); what is masked goes on, and comes back, as a finite number."""

@@ -7,9 +7,9 @@ import numpy as np
 from attention_ref import mask as masks
 from attention_ref.adjust.relative import t5_bucket
 from attention_ref.errors import OptionError
+from attention_ref.options import pair
 from attention_ref.positions import relative, resolve_offset
 
-EMPTY_ROW = ("zero", "nan", "uniform", "raise")
 FILL = {"nan": lambda keys: np.nan, "uniform": lambda keys: 1 / max(keys, 1)}
 
 
@@ -73,7 +73,9 @@ class Place:
 
 def mask_of(given):
     """All masks of a call as one, or None."""
-    parts = [given[name] for name in ("mask",) if name in given]
+    parts = []
+    if "mask" in given:
+        parts.append(given["mask"])
     if "allowed" in given:
         parts.append(masks.dense(given["allowed"]))
     if given.get("causal"):
@@ -96,9 +98,3 @@ def positional_options(given, mask):
     """The options of this call that depend on where a query sits among the keys."""
     used = [f"{name}=" for name in ("causal", "window", "alibi_slopes", "relative_table", "align") if name in given]
     return used or (["the mask"] if mask is not None and mask.positional else [])
-
-
-def pair(name, value):
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise OptionError(f"{name} is (left, right), how many keys on each side, None = unlimited; got {value!r}")
-    return value

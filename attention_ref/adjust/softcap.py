@@ -2,7 +2,7 @@
 
 import numpy as np
 
-SIGNATURE = "s[... i j] softcap(... i j) -> capped[... i j]"
+SIGNATURE = "s[... i j] softcap:positive(... i j) -> capped[... i j]"
 FORMULA = r"s_{ij} \leftarrow \kappa \tanh(s_{ij} / \kappa)"
 SOURCE = "Bello et al. 2016; Gemma Team 2024 (Gemma 2)"
 

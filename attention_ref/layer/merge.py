@@ -1,7 +1,7 @@
 """Merge the outputs of attention over parts of the keys into attention over all of them, by their lse.
 
-Part p saw its own keys only and returned o_p and lse_p; its share of the whole is e^lse_p over their sum. A part that saw
-nothing (lse = -inf) has no share, whatever its o is.
+Part p saw its own keys only and returned o_p and lse_p; its share of the whole is e^lse_p over their sum. A part that
+saw nothing (lse = -inf) has no share, whatever its o is.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """A row in which nothing may be attended, given the weights that another library gives it, as constants.
 
-Here such a row has no weights, and this stage is left out. `fill` is NaN where the scores were softmaxed as they are, and
-one over the number of keys where they were all the same large negative number.
+Here such a row has no weights, and this stage is left out. `fill` is NaN where the scores were softmaxed as they are,
+and one over the number of keys where they were all the same large negative number.
 """
 
 import numpy as np

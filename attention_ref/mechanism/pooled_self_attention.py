@@ -45,8 +45,6 @@ def maximum(z):
 
 def check_pool(pool, t):
     if pool not in POOLS:
-        raise OptionError(f"mechanism.pooled_self_attention: pool={pool!r} must be 'mean' or 'max'")
+        raise OptionError(f"pool={pool!r} must be 'mean' or 'max'")
     if t == 0:
-        raise ShapeError(
-            "mechanism.pooled_self_attention: there is no position to pool over; axis t must be at least 1"
-        )
+        raise ShapeError("there is no position to pool over; axis t must be at least 1")

@@ -137,7 +137,4 @@ def checked_look(decoder, arrays):
 
 def check_start(start, vocabulary):
     if not isinstance(start, (int, np.integer)) or isinstance(start, bool) or not 0 <= start < vocabulary:
-        raise OptionError(
-            f"mechanism.seq2seq_loss: start={start!r} is no token id; with v = {vocabulary} it must be in "
-            f"0..{vocabulary - 1}"
-        )
+        raise OptionError(f"start={start!r} is no token id; with v = {vocabulary} it must be in 0..{vocabulary - 1}")
