@@ -18,6 +18,26 @@ def run(name, d=None, **inputs):
     return value if d is None else (value, op.backward(d, **tape))
 
 
+EXAMPLES = [(name, n) for name, op in ar.ops.items() if name.startswith("adjust.") for n in range(len(op.variants))]
+
+
+@pytest.mark.parametrize(("name", "variant"), EXAMPLES)
+@pytest.mark.parametrize("leading", [(), (2, 3)], ids=str)
+def test_complex_step_and_backward_are_transposes(name, variant, leading):
+    """⟨d, J t⟩ = ⟨Jᵀ d, t⟩ for every argument, of which each has leading axes of its own when there are any."""
+    op, rng = ar.ops[name], np.random.default_rng(12)
+    own = [leading, leading[1:], (*leading[:1], *[1] * len(leading[1:]))]
+    inputs = op.example(12, leading={key: own[n % 3] for n, key in enumerate(op.arguments)}, variant=variant)
+    value, tape = op.forward(**inputs)
+    d = rng.standard_normal(value.shape)
+    grads = op.backward(d, **tape)
+    for key, gradient in grads.items():
+        tangent = rng.standard_normal(inputs[key].shape)
+        along = np.sum(d * ar.jvp(op, inputs, {key: tangent}))
+        np.testing.assert_allclose(np.sum(gradient * tangent), along, rtol=1e-12, err_msg=key)
+    np.testing.assert_allclose(op.definition(np, **inputs), value, rtol=0, atol=1e-14)
+
+
 def test_a_large_softcap_changes_nothing():
     s, d = np.random.default_rng(0).standard_normal((2, 5, 7))
     capped, grads = run("softcap", d, s=s, softcap=1e9)
