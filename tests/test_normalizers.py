@@ -230,7 +230,7 @@ def test_huge_scores_are_finite(name, dtype):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_complex_step_and_backward_are_transposes_at_forbidden_keys_too(name):
-    op, rng = ar.ops[f"normalize.{name}"], np.random.default_rng(11)
+    op, rng = ar.ops[f"normalize.{name}"], np.random.default_rng(12)
     inputs = op.example(seed=11, leading=(2,))
     inputs["s"][:, 0, 1:3] = -np.inf
     tangents = {key: rng.standard_normal(x.shape) for key, x in inputs.items()}

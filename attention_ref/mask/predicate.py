@@ -47,6 +47,7 @@ class Mask:
         """The whole boolean array [... i j]; `align` and the lengths give the offset, nothing else."""
         self.check(queries, keys)
         offset = resolve_offset(align, queries, keys, q_lengths, k_lengths, self.positional)
+        joined([self.leading, np.shape(offset)])
         return self.block(np.arange(queries), np.arange(keys), offset)
 
     def __and__(self, other):
@@ -168,13 +169,15 @@ def booleans(value):
 
 
 def joined(leads):
-    """The leading axes of masks together."""
+    """The leading axes of several masks, or of a mask and the offset, together."""
     leads = list(leads)
     try:
         return np.broadcast_shapes(*leads)
     except ValueError:
         shown = " and ".join(map(str, leads))
-        raise ShapeError(f"the leading axes of masks do not broadcast: {shown}; they must be equal or 1") from None
+        raise ShapeError(
+            f"the leading axes of masks and offset do not broadcast: {shown}; they must be equal or 1"
+        ) from None
 
 
 def verdict(rows, keys, none, every):
