@@ -231,9 +231,6 @@ def test_resolve_offset_refuses(arguments, message):
         (lambda: masks.causal() & np.zeros((2, 2)), "additive masks go in as bias="),
         (lambda: masks.lengths([1, 2]) & masks.lengths([1, 2, 3]), r"do not broadcast: \(2,\) and \(3,\)"),
         (lambda: masks.lengths([1, 2]).dense(3, 3, [0, 0, 1]), r"do not broadcast: \(2,\) and \(3,\)"),
-        (lambda: masks.combined(window=3), r"window must be the pair \(left, right\), None = unlimited; got 3"),
-        (lambda: masks.combined(causal="bottom_right"), "causal must be True or False; got 'bottom_right'"),
-        (lambda: masks.combined(k_segments=[0]), "k_segments was given without q_segments"),
         (lambda: masks.causal().dense(3, 4), "align is missing"),
         (lambda: (masks.causal() & masks.lengths(4)).dense(3, 3), "q_lengths holds 4"),
         (lambda: masks.prefix(5).dense(4, 4), "prefix holds 5"),
@@ -252,27 +249,6 @@ def test_only_positional_masks_need_an_offset():
     assert not (masks.lengths(2) | ~masks.segments([0])).positional
     assert (masks.lengths(2) | ~masks.blocks(2)).positional
     assert (masks.causal() & masks.lengths(Q_LENGTHS, K_LENGTHS)).leading == (3, 2)
-
-
-def test_options_are_combined_by_and():
-    assert masks.combined() is None
-    given = {
-        "allowed": ARRAY,
-        "causal": True,
-        "window": (3, None),
-        "q_lengths": Q_LENGTHS,
-        "k_lengths": K_LENGTHS,
-        "q_segments": Q_IDS,
-        "k_segments": K_IDS,
-    }
-    names = ("dense", "causal", "window left", "lengths", "segments")
-    want = np.logical_and.reduce([by_loops(KINDS[name][1], OFFSET) for name in names])
-    assert want.any()
-    np.testing.assert_array_equal(masks.combined(**given).dense(QUERIES, KEYS, OFFSET), want)
-    alone = [{"allowed"}, {"causal"}, {"window"}, {"q_lengths", "k_lengths"}, {"q_segments", "k_segments"}]
-    for keys, name in zip(alone, names, strict=True):
-        found = masks.combined(**{key: given[key] for key in keys}).dense(QUERIES, KEYS, OFFSET)
-        np.testing.assert_array_equal(np.broadcast_to(found, want.shape), by_loops(KINDS[name][1], OFFSET))
 
 
 def test_empty_axes():

@@ -2,7 +2,6 @@
 
 from attention_ref.mask.band import causal, window
 from attention_ref.mask.grid import blocks, dilated
-from attention_ref.mask.options import combined
 from attention_ref.mask.packing import documents, segments
 from attention_ref.mask.predicate import Mask, as_mask, dense
 from attention_ref.mask.valid import lengths, prefix
@@ -13,7 +12,6 @@ __all__ = [
     "as_mask",
     "blocks",
     "causal",
-    "combined",
     "dense",
     "dilated",
     "documents",

@@ -39,6 +39,7 @@ class Mask:
 
     def block(self, rows, keys, offset=0):
         """The boolean array [... rows keys] at the query indices `rows` and the key indices `keys`."""
+        joined([self.leading, np.shape(offset)])
         i, j = np.asarray(rows)[:, None], np.asarray(keys)[None, :]
         allowed = np.asarray(self.allows(i, j, query_positions(i, offset)))
         return np.broadcast_to(allowed, (*allowed.shape[:-2], i.size, j.size))
@@ -47,7 +48,6 @@ class Mask:
         """The whole boolean array [... i j]; `align` and the lengths give the offset, nothing else."""
         self.check(queries, keys)
         offset = resolve_offset(align, queries, keys, q_lengths, k_lengths, self.positional)
-        joined([self.leading, np.shape(offset)])
         return self.block(np.arange(queries), np.arange(keys), offset)
 
     def __and__(self, other):
