@@ -21,6 +21,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv=None) -> int:
     """Run one command; 0 when all is well, 1 when a check failed, 2 for a usage error."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
     try:
         options = parser().parse_args(argv)
         status = options.run(options)
