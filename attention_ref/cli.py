@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import textwrap
 
@@ -77,13 +78,20 @@ def print_mechanisms(options):
 
 def print_entry(name, op, signature):
     """Name, first line of the docstring, formula, signature, source, and the slip where there is one."""
-    print(f"\n{name}" + "  [slip of the pen, kept as written]" * bool(op.slip))
-    print(textwrap.fill(op.doc.partition("\n")[0], WIDTH, initial_indent="  ", subsequent_indent="  "))
+    print(f"\n{name}" + "  (a slip of the pen, kept as written)" * bool(op.slip))
+    print(fill(op.doc.partition("\n")[0], "  ", "  "))
     rows = {"formula": readable(op.formula), "signature": signature, "source": op.source}
     if op.slip:
         rows["slip"] = op.slip
     for label, text in rows.items():
-        print(textwrap.fill(text, WIDTH, initial_indent=f"  {label:11}", subsequent_indent=" " * 13))
+        print(fill(text, f"  {label:11}", " " * 13))
+
+
+def fill(text, first, others):
+    """The text in lines of WIDTH, broken at spaces outside brackets."""
+    held = re.sub(r"\[[^]]*\]|\([^)]*\)", lambda found: found[0].replace(" ", "\0"), text)
+    lines = textwrap.fill(held, WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+    return lines.replace("\0", " ")
 
 
 def run_demo(options):

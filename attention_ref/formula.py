@@ -2,9 +2,10 @@
 
 import re
 
-GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "sigma": "σ", "tau": "τ", "ell": "ℓ"}
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "kappa": "κ", "lambda": "λ", "sigma": "σ", "tau": "τ", "ell": "ℓ"}
 SIGNS = {"cdot": "·", "circ": "∘", "odot": "⊙", "times": "×", "sum": "Σ", "infty": "∞", "leftarrow": "←", "to": "→"}
-SIGNS |= {"le": "≤", "ge": "≥", "ne": "≠", "in": "∈", "top": "ᵀ", "sqrt": "√", "|": "‖", "dots": "…", "ldots": "…"}
+SIGNS |= {"le": "≤", "ge": "≥", "ne": "≠", "in": "∈", "top": "ᵀ", "sqrt": "√", "|": "‖", "mid": "|"}
+SIGNS |= {"dots": "…", "ldots": "…"}
 SPACES = {",": " ", ";": " ", " ": " ", "quad": " ", "qquad": " ", "left": "", "right": "", "big": "", "Big": ""}
 NAMES = {name: name for name in ("exp", "log", "tanh", "max", "min", "cos", "sin")}
 WORDS = {name: "" for name in ("mathrm", "mathbf", "mathit", "text", "operatorname")}
@@ -26,5 +27,5 @@ def readable(latex):
 def ungroup(found):
     """Braces go where nothing can be misread, and become parentheses under a root, an exponent or an index."""
     before, inner = found.groups()
-    clear = not before or re.fullmatch(r"\w" if before != "_" else r"\w+", inner)
-    return before + (inner if clear else f"({inner})")
+    one = r"[^\W_]+" if before == "_" else r"\w|\([^()]*\)"
+    return before + (inner if not before or re.fullmatch(one, inner) else f"({inner})")

@@ -28,8 +28,8 @@ def test_the_catalog_shows_every_entry(command, names, capsys):
     assert max(map(len, lines)) <= 100
     assert {line.split()[0] for line in lines[2:] if line[:1].strip()} >= set(names)
     for label in ("formula", "signature", "source"):
-        assert sum(line.startswith(f"  {label} ") for line in lines) == len(names)
-    assert sum(line.startswith("  slip ") for line in lines) == sum(bool(op.slip) for op in names.values())
+        assert sum(line.startswith(f"  {label:11}") for line in lines) == len(names)
+    assert sum(line.startswith(f"  {'slip':11}") for line in lines) == sum(bool(op.slip) for op in names.values())
 
 
 def test_all_is_both(capsys):
@@ -52,6 +52,7 @@ def test_no_formula_is_left_in_latex(op):
         (r"\alpha_{ij} = e^{s_{ij}} / \sum_k e^{s_{ik}}", "α_ij = e^(s_ij) / Σ_k e^(s_ik)"),
         (r"h_{t-1} / \sqrt{d + c}", "h_(t-1) / √(d + c)"),
         (r"\mathrm{softmax}(\mathbf{x})^{\top} \, \|k\|", "softmax(x)ᵀ ‖k‖"),
+        (r"X^{(l)} = E_{\mathrm{token}_t} + p(y_t \mid y_{<t})", "X^(l) = E_(token_t) + p(y_t | y_(<t))"),
         (r"\frac{a}{b}", r"\frac{a}{b}"),
     ],
 )
