@@ -1,6 +1,6 @@
 """Attention's options written once more, by the indices of one score, for any array library.
 
-A model is `score(xp, s, b, h, i, j, given)` or `mask(b, h, i, j, given)`: what happens to the score of query i and key j
+A model is `score(xp, s, b, h, i, j, given)` or `mask(b, h, i, j, given)`: what becomes of the score of query i and key j
 in batch b and head h. flex_attention takes it as it stands; with whole ranges for the indices it gives whole matrices,
 in torch and in JAX, whose automatic differentiation then gives every gradient.
 """
@@ -18,7 +18,7 @@ BUCKETS, FARTHEST = 8, 20
 
 @dataclass
 class Case:
-    """Inputs for `ar.attention`, and the same in index notation: arrays over (b,), (h,), … and the names of the models."""
+    """Inputs for `ar.attention`, and the same in index notation: arrays over (b,), (h,), …, the names of the models."""
 
     ours: dict
     given: dict
