@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch_models import MECHANISMS, RULES
+from torch_models import MECHANISMS, RULES, multi_head_layer
 
 import attention_ref as ar
 
@@ -121,11 +121,11 @@ def gradients(values, cotangents, leaves):
     return {name: None if g is None else g.numpy() for name, g in zip(leaves, found, strict=True)}
 
 
-def differences(name, inputs, seed=0):
+def differences(name, inputs, seed=0, model=None):
     """{result or "d" + argument: the worst relative difference between the two implementations}."""
     op, tensors = OPS[name], as_torch(inputs)
     value, tape = op.forward(**inputs)
-    got, want = results(value), MODELS[name](**tensors)
+    got, want = results(value), (model or MODELS[name])(**tensors)
     assert [x is None for x in got] == [x is None for x in want]
     worst = {
         result.name: relative(np.asarray(g), w.detach().numpy())
@@ -191,6 +191,15 @@ def test_zero_vectors(name):
     inputs["q"][0, 1] = 0
     inputs["k"][1, 2] = 0
     agree(differences(name, inputs))
+
+
+def test_multi_head_attention_agrees_with_torchs_layer():
+    op, sizes = ar.mechanisms["multi_head_attention"], {"h": 3, "d": 5, "e": 5, "m": 15, "y": 15}
+    optional = ("b_q", "b_k", "b_v", "b_o", "allowed")
+    for seed in range(5):
+        inputs = op.signature.draw(np.random.default_rng(seed), sizes, (2,), include=optional)
+        inputs["allowed"][..., 1] = True
+        agree(differences("multi_head_attention", inputs, seed, multi_head_layer))
 
 
 def test_a_tie_in_max_pooling_gives_equal_shares():

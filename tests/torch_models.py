@@ -177,6 +177,17 @@ def multi_head_attention(q, k, v, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=No
     return y, alpha.expand(*lead, -1, -1, -1)
 
 
+def multi_head_layer(q, k, v, w_q, w_k, w_v, w_o, b_q, b_k, b_v, b_o, allowed):
+    """The same by nn.MultiheadAttention, whose heads are as wide together as its output and whose mask is True = no."""
+    width = w_o.shape[-1]
+    module = nn.MultiheadAttention(width, len(w_q), kdim=k.shape[-1], vdim=v.shape[-1], batch_first=True, dtype=q.dtype)
+    weights = {f"{name}_proj_weight": w.mT.flatten(0, 1) for name, w in (("q", w_q), ("k", w_k), ("v", w_v))}
+    weights["in_proj_bias"] = torch.cat([b_q.flatten(), b_k.flatten(), b_v.flatten()])
+    weights |= {"out_proj.weight": w_o.flatten(0, 1).mT, "out_proj.bias": b_o}
+    options = {"attn_mask": ~allowed.flatten(0, 1), "average_attn_weights": False}
+    return functional_call(module, weights, (q, k, v), options)
+
+
 def elementwise_heads(q, k, v):
     q, k, v = leads((q, 2), (k, 2), (v, 2))
     return (F.softmax((q * k).mT / math.sqrt(q.shape[-1]), dim=-1).mT * (q * v),)
