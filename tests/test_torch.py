@@ -102,7 +102,8 @@ def gradient_difference(name, argument, got, want, cotangent):
     if size <= TOLERANCE * cotangent:
         assert size == 0 or (name, argument) in CANCELS, f"{name}: d{argument} cancels to {size:.1e}"
         assert got.shape == want.shape
-        return np.max(np.abs(got), initial=0) / cotangent
+        assert got.dtype == want.dtype
+        return np.max(np.abs(got), initial=0) / cotangent if np.all(np.isfinite(got)) else np.inf
     return relative(got, want)
 
 

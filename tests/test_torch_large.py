@@ -175,4 +175,5 @@ def test_unscaled_weights_stay_within_the_measured_conditioning(name, factor):
         for key in found.keys() - {"d" + argument for owner, argument in CANCELS if owner == name}:
             apart, may = relative(found[key], base[key]), 2 * roundings * U * kappa[key]
             print(f"{name} {key}: {apart:.1e} apart, may be {may:.1e}, {apart / may:.3f} of the bound")
+            assert np.isfinite(may), key
             assert apart <= may, key
