@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch_models import MECHANISMS, RULES, multi_head_layer
+from torch_models import MECHANISMS, PIPELINE, RULES, multi_head_layer
 
 import attention_ref as ar
 
@@ -34,14 +34,23 @@ def test_every_mechanism_has_a_counterpart():
     assert sorted(set(MECHANISMS) - set(ar.mechanisms)) == []
 
 
+def variants(op):
+    """A mechanism's own variants; a rule is taken bare, for its options are the same for all rules."""
+    return ({},) if op.name in RULES else op.variants
+
+
 def optional_sets(op, variant):
     """Which optional arguments to give: the variant's, none, all, each alone; a decoder's weights stay its own."""
     base = tuple(variant.get("include", ()))
-    optional = [name for name, argument in op.arguments.items() if argument.optional]
+    optional = [name for name, argument in op.arguments.items() if argument.optional and takes(op.name, name)]
     if "decoder" in op.options:
         lengths = [name for name in optional if name.endswith("lengths")]
         return [base, *((*base, name) for name in lengths), (*base, *lengths)]
     return list(dict.fromkeys([base, (), tuple(optional), *((name,) for name in optional)]))
+
+
+def takes(name, argument):
+    return name in MECHANISMS or argument in PIPELINE
 
 
 def leading_axes(op):
@@ -66,7 +75,7 @@ def draw(op, variant, include, leading, seed):
 
 def cases(op):
     seeds = itertools.count()
-    for variant in op.variants:
+    for variant in variants(op):
         for include, leading, _ in itertools.product(optional_sets(op, variant), leading_axes(op), range(2)):
             yield draw(op, variant, include, leading, next(seeds))
 
@@ -214,7 +223,7 @@ def test_a_tie_in_max_pooling_gives_equal_shares():
 @pytest.mark.parametrize("name", sorted({name for name, _ in CANCELS}))
 def test_gradients_that_cancel_are_zero(name):
     op = OPS[name]
-    for seed, variant in enumerate(op.variants):
+    for seed, variant in enumerate(variants(op)):
         base = [key for key in variant.get("include", ()) if key != "scale"]
         value, tape = op.forward(**draw(op, variant, base, (2, 3), seed))
         shown = [np.random.default_rng(seed).standard_normal(x.shape) for x in results(value)]

@@ -18,7 +18,7 @@ of relative change in the result of every operation, forward and backward; a pro
 import numpy as np
 import pytest
 import torch
-from test_torch import CANCELS, MODELS, OPS, as_torch, gradients, relative, results
+from test_torch import CANCELS, MODELS, OPS, as_torch, gradients, relative, results, variants
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
@@ -27,6 +27,7 @@ import attention_ref as ar
 pytestmark = pytest.mark.torch
 
 U = 2.0**-53
+COPIES = (torch.ops.aten.amax, torch.ops.aten.clone, torch.ops.aten.where)
 TINY = np.finfo(np.float64).tiny
 
 
@@ -126,7 +127,7 @@ def everything(name, inputs, cotangents):
 
 
 class Rounding(TorchDispatchMode):
-    """Every result of every operation, forward and backward, off by a relative `step`, up or down at random."""
+    """Every result of every operation that rounds, forward and backward, off by a relative `step`, up or down."""
 
     def __init__(self, step, seed):
         super().__init__()
@@ -134,8 +135,8 @@ class Rounding(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        writes = func.is_view or func._schema.is_mutable
-        return out if writes else tree_map_only(torch.Tensor, self.off, out)
+        exact = func.is_view or func._schema.is_mutable or func.overloadpacket in COPIES
+        return out if exact else tree_map_only(torch.Tensor, self.off, out)
 
     def off(self, x):
         if not x.is_floating_point():
@@ -166,7 +167,7 @@ def ours(name, inputs, rng):
 @pytest.mark.parametrize("factor", [1, 10])
 @pytest.mark.parametrize("name", OPS)
 def test_unscaled_weights_stay_within_the_measured_conditioning(name, factor):
-    for seed, variant in enumerate(OPS[name].variants):
+    for seed, variant in enumerate(variants(OPS[name])):
         inputs = unscaled(OPS[name], variant, seed, factor)
         found, ds = ours(name, inputs, np.random.default_rng([seed, 2]))
         base = everything(name, inputs, ds)

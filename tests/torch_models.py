@@ -120,6 +120,7 @@ def rule(score, factor=lambda q: 1.0, own="softmax"):
     return attend
 
 
+PIPELINE = ("allowed", "scale")
 RULES = {
     "dot": rule(dot),
     "scaled_dot": rule(dot, factor=lambda q: 1 / math.sqrt(q.shape[-1])),
