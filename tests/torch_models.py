@@ -107,20 +107,26 @@ def key_norm(q, k):
 
 
 def rule(score, factor=lambda q: 1.0, own="softmax"):
-    def attend(q, k, v, allowed=None, scale=None, normalize=None, **parameters):
+    def attend(q, k, v, allowed=None, scale=None, softcap=None, bias=None, sink=None, normalize=None, **parameters):
         twice = {"softmax": False, "double_softmax": True}[normalize or own]
-        s = score(q, k, **parameters) * (factor(q) if scale is None else scale)
+        s = score(q, k, **parameters)
+        s = s.expand(*torch.broadcast_shapes(s.shape[:-2], v.shape[:-2]), -1, -1)
+        s = s * (factor(q) if scale is None else scale)
+        s = s if softcap is None else softcap * torch.tanh(s / softcap)
+        s = s if bias is None else s + bias
         keep = None if allowed is None else allowed.broadcast_to(s.shape)
-        alpha = softmax(softmax(s, keep), keep) if twice else softmax(s, keep)
-        lse = None if twice else logsumexp(s, keep)
-        lead = torch.broadcast_shapes(s.shape[:-2], v.shape[:-2])
-        o = alpha @ v
-        return o, alpha.expand(*lead, -1, -1), None if twice else lse.expand(*lead, -1)
+        if sink is None:
+            alpha = softmax(softmax(s, keep), keep) if twice else softmax(s, keep)
+            return alpha @ v, alpha, None if twice else logsumexp(s, keep)
+        s = s if keep is None else s.masked_fill(~keep, -math.inf)
+        s = cat(s, sink[..., None, None].expand(*s.shape[:-1], 1))
+        alpha = F.softmax(s, dim=-1)[..., :-1]
+        return alpha @ v, alpha, torch.logsumexp(s, dim=-1)
 
     return attend
 
 
-PIPELINE = ("allowed", "scale")
+PIPELINE = ("allowed", "scale", "softcap", "bias", "sink")
 RULES = {
     "dot": rule(dot),
     "scaled_dot": rule(dot, factor=lambda q: 1 / math.sqrt(q.shape[-1])),
