@@ -50,7 +50,7 @@ def optional_sets(op, variant):
 
 
 def takes(name, argument):
-    return name in MECHANISMS or (argument in PIPELINE and (name, argument) != ("double_softmax", "sink"))
+    return name not in RULES or (argument in PIPELINE and (name, argument) != ("double_softmax", "sink"))
 
 
 def leading_axes(op):
