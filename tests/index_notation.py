@@ -1,8 +1,8 @@
 """Attention's options written once more, by the indices of one score, for any array library.
 
-A model is `score(xp, s, b, h, i, j, given)` or `mask(b, h, i, j, given)`: what becomes of the score of query i and key j
-in batch b and head h. flex_attention takes it as it stands; with whole ranges for the indices it gives whole matrices,
-in torch and in JAX, whose automatic differentiation then gives every gradient.
+A model is `score(xp, s, b, h, i, j, given)` or `mask(b, h, i, j, given)`: what becomes of the score of query i
+and key j in batch b and head h. flex_attention takes it as it stands; with whole ranges for the indices it gives whole
+matrices, in torch and in JAX, whose automatic differentiation then gives every gradient.
 """
 
 from dataclasses import dataclass

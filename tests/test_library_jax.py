@@ -6,7 +6,7 @@ float32, n keys and scores up to S in absolute value, a weight is then off by at
     eps = (6 S + n + 9) u:
 
 rounding the score and subtracting the maximum puts 3 S u into the exponent, exp itself is good to 2 u, and both count
-in the numerator and again in the sum, whose n terms, and the division, add (n + 1) u. The rest of it is float64, so that
+in the numerator and again in the sum, whose n terms, and the division, add (n + 1) u. The rest of it is float64, and
 everything else follows: o is off by eps sum_j alpha_ij |v_j|, dv likewise, and ds_ij = alpha_ij (dalpha_ij -
 sum_l alpha_il dalpha_il), where weights enter twice and the sum is rounded in float32 as well, by at most
 3 eps alpha_ij (|dalpha_ij| + sum_l alpha_il |dalpha_il|), which goes on into dq, dk and the gradient of the bias.
@@ -68,14 +68,14 @@ def by_us(q, k, v, do, **options):
 
 def bounds(a, q, k, v, do, bias=None, scale=None):
     """How far each result may be off, by the float32 softmax alone."""
-    k, v = (np.repeat(x, q.shape[1] // x.shape[1], axis=1) for x in (few := (k, v)))
+    heads = k.shape[1]
+    k, v = (np.repeat(x, q.shape[1] // heads, axis=1) for x in (k, v))
     scores = np.where(a.alpha > 0, next(a.tape[name] for name in ("biased", "scaled") if name in a.tape), 0)
     largest = np.max(np.abs(scores))
     eps = (6 * largest + scores.shape[-1] + 9) * U
     dalpha = np.abs(do @ np.swapaxes(v, -1, -2))
     ds = 3 * eps * a.alpha * (dalpha + np.sum(a.alpha * dalpha, axis=-1, keepdims=True))
     scaled = abs(q.shape[-1] ** -0.5 if scale is None else scale) * ds
-    heads = few[0].shape[1]
     found = {
         "o": eps * a.alpha @ np.abs(v),
         "lse": np.full(a.lse.shape, eps + (np.abs(a.lse) + 1) * U),
