@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from agreement import agree, apart
+from agreement import agree, relative
 from index_notation import ALONE, PAIRS, RANDOM, case, whole
 
 import attention_ref as ar
@@ -158,14 +158,14 @@ def test_everything_positional_is_top_left(options, queries, keys):
     close({"lse": theirs["lse"][alive]}, {"lse": a.lse[alive]}, {"lse": bounds(a, *arrays)["lse"][alive]})
     if queries != keys:
         _, other = by_us(*arrays, **options, **alike | {"align": "bottom_right"})
-        assert apart(theirs["o"], other["o"]) > 0.01
+        assert relative(theirs["o"], other["o"]) > 0.01
 
 
 def test_its_softmax_is_float32():
     """When this fails, JAX has become better than the docstring above says."""
     arrays = inputs(2)
     (_, wanted), found = by_us(*arrays), by_jax(*arrays)
-    assert all(1e-9 < apart(found[name], x) < 1e-6 for name, x in wanted.items())
+    assert all(1e-9 < relative(found[name], x) < 1e-6 for name, x in wanted.items())
 
 
 def test_a_row_with_nothing_allowed_is_uniform():
@@ -180,7 +180,7 @@ def test_a_row_with_nothing_allowed_is_uniform():
     assert np.isneginf(a.lse[:, :, 1]).all()
     close(theirs, wanted, {name: bound for name, bound in limits.items() if name != "lse"})
     _, zero = by_us(*arrays, allowed=keep)
-    assert apart(theirs["dv"], zero["dv"]) > 0.01
+    assert relative(theirs["dv"], zero["dv"]) > 0.01
 
 
 def test_a_query_beyond_its_length_is_zero():

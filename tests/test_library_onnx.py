@@ -6,7 +6,7 @@ float32, and the reference takes that root in float32: the scales here have an e
 
 import numpy as np
 import pytest
-from agreement import agree, apart
+from agreement import agree, relative
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
@@ -122,7 +122,7 @@ def test_qk_matmul_output_is_a_stage_of_the_tape(name, mode):
     last = next(stage for stage in reversed(stages) if stage in tape)
     agree({last: tape[last]}, {last: found})
     if mode == 0 and "softcap" in theirs:
-        assert apart(tape["scaled"], found) > 0.01
+        assert relative(tape["scaled"], found) > 0.01
 
 
 @pytest.mark.parametrize("past", [0, 1, 6, 13])
@@ -135,7 +135,7 @@ def test_a_past_is_a_cache_and_moves_the_causal_offset(queries, past):
     k, v = (ar.cache.append(*pair) for pair in ((old["past_key"], arrays["k"]), (old["past_value"], arrays["v"])))
     agree({"present_key": k, "present_value": v}, {name: found[name] for name in ("present_key", "present_value")})
     agree({"o": ar.attention(arrays["q"], k, v, causal=True, align=past).o}, {"o": found["o"]})
-    assert apart(ar.attention(arrays["q"], k, v, causal=True, align="bottom_right").o, found["o"]) > 0.001
+    assert relative(ar.attention(arrays["q"], k, v, causal=True, align="bottom_right").o, found["o"]) > 0.001
 
 
 def test_a_mask_shorter_than_the_keys_forbids_the_rest():
@@ -182,7 +182,7 @@ def test_the_scale_attribute_and_its_root_are_float32():
     arrays = qkv(9)
     found = attention(arrays, scale=0.1)["o"]
     agree({"o": ar.attention(**arrays, scale=float(np.sqrt(np.float32(0.1))) ** 2).o}, {"o": found})
-    assert 1e-11 < apart(ar.attention(**arrays, scale=0.1).o, found) < 2.0**-24
+    assert 1e-11 < relative(ar.attention(**arrays, scale=0.1).o, found) < 2.0**-24
 
 
 def test_a_negative_scale_is_nan_in_theirs():

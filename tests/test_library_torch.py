@@ -7,7 +7,7 @@ its forward is compared, and the same score_mod and mask_mod written out on whol
 import numpy as np
 import pytest
 import torch
-from agreement import agree, apart
+from agreement import agree, relative
 from index_notation import ALONE, PAIRS, RANDOM, H, L, S, adjusted, case, permitted, whole
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import AuxRequest, create_block_mask, flex_attention
@@ -94,7 +94,7 @@ def test_causal_is_top_left(leading, queries, keys):
     theirs = by_torch(q, k, v, do, is_causal=True)
     agree(by_us(q, k, v, do, causal=True, align="top_left"), theirs)
     if queries != keys:
-        assert apart(by_us(q, k, v, do, causal=True, align="bottom_right")["o"], theirs["o"]) > 0.01
+        assert relative(by_us(q, k, v, do, causal=True, align="bottom_right")["o"], theirs["o"]) > 0.01
 
 
 @pytest.mark.parametrize("heads", [1, 2, 3, 6])

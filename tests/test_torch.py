@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from agreement import relative
 from torch_models import MECHANISMS, PIPELINE, RULES, multi_head_layer
 
 import attention_ref as ar
@@ -90,17 +91,6 @@ def as_torch(inputs):
 
 def results(value):
     return value if isinstance(value, tuple) else (value,)
-
-
-def relative(got, want):
-    """The largest difference over the largest value; infinite where the two are not finite in the same places."""
-    assert got.shape == want.shape
-    assert got.dtype == want.dtype
-    finite = np.isfinite(want)
-    if not np.array_equal(got[~finite], want[~finite]) or not np.all(np.isfinite(got[finite])):
-        return np.inf
-    error, size = (np.max(np.abs(x[finite]), initial=0) for x in (got - np.where(finite, want, 0), want))
-    return error / size if size else error
 
 
 def gradient_difference(name, argument, got, want, cotangent):

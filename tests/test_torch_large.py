@@ -18,7 +18,8 @@ of relative change in the result of every operation, forward and backward; a pro
 import numpy as np
 import pytest
 import torch
-from test_torch import CANCELS, MODELS, OPS, as_torch, gradients, relative, results, variants
+from agreement import relative
+from test_torch import CANCELS, MODELS, OPS, as_torch, gradients, results, variants
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
