@@ -135,8 +135,10 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("heads", [1, 2, 6])
-@pytest.mark.parametrize("name", OPTIONS)
+GROUPED = [(name, 2) for name in OPTIONS] + [(name, heads) for name in ("plain", "all") for heads in (1, 6)]
+
+
+@pytest.mark.parametrize(("name", "heads"), GROUPED)
 def test_dot_product_attention(name, heads):
     theirs, ours = OPTIONS[name]
     arrays = inputs(0, heads)

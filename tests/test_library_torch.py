@@ -135,6 +135,30 @@ def test_they_refuse_a_mask_with_is_causal_and_ours_is_the_union():
     agree(by_us(q, k, v, do, allowed=keep, causal=True, align="top_left"), by_torch(q, k, v, do, np.tril(keep)))
 
 
+# nn.MultiheadAttention: test_torch.py has its values and gradients; here is what it makes of padding
+
+
+def test_the_padding_of_multi_head_attention_is_what_ours_does_not_allow():
+    """Where every key is padding, it gives NaN if it is asked for the weights too, and as ours 0 if it is not."""
+    q, k, v = draw(8, (2, 5, 15), (2, 11, 15), (2, 11, 15))
+    torch.manual_seed(8)
+    layer = torch.nn.MultiheadAttention(15, 3, bias=False, batch_first=True, dtype=torch.float64)
+    projections = layer.in_proj_weight.detach().numpy().reshape(3, 3, 5, 15).swapaxes(-1, -2)
+    weights = dict(zip(("w_q", "w_k", "w_v"), projections, strict=True))
+    weights["w_o"] = layer.out_proj.weight.detach().numpy().T.reshape(3, 5, 15)
+    padding = np.arange(11) >= np.array([[7], [0]])
+    (y, alpha), _ = ar.mechanisms["multi_head_attention"].forward(
+        q=q, k=k, v=v, **weights, allowed=~padding[:, None, None]
+    )
+    inputs, options = [tensor(x) for x in (q, k, v)], {"key_padding_mask": tensor(padding)}
+    theirs, shares = layer(*inputs, average_attn_weights=False, **options)
+    agree({"y": y[0], "alpha": alpha[0]}, {"y": theirs[0].detach().numpy(), "alpha": shares[0].detach().numpy()})
+    assert torch.isnan(theirs[1]).all()
+    theirs, _ = layer(*inputs, need_weights=False, **options)
+    agree({"y": y}, {"y": theirs.detach().numpy()})
+    assert not y[1].any()
+
+
 # flex_attention, and the same options written out
 
 
