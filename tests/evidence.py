@@ -6,7 +6,7 @@ differentiated by autograd and by complex step, so a tester can be handed a wron
 
 import warnings
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from zlib import crc32
 
 import autograd.numpy as anp
@@ -97,7 +97,7 @@ def defined(op, xp, inputs):
 
 
 def expand(op, inputs):
-    """The floating-point inputs with the full leading axes: autograd's `where` cannot sum over broadcast ones itself."""
+    """The floating-point inputs with the full leading axes: autograd's `where` does not sum over broadcast ones."""
     shapes = {name: np.shape(inputs[name]) for name in op.arguments if inputs.get(name) is not None}
     leads = [op.arguments[name].lead(shape) for name, shape in shapes.items() if op.arguments[name].leading]
     out = dict(inputs)
@@ -200,7 +200,7 @@ class Case:
         return all(result in declared or (result, name) in self.ignored for result in chosen)
 
 
-@lru_cache(maxsize=None)
+@cache
 def case(name, variant, pattern):
     """The case of this variant and leading pattern, drawn once."""
     op = subjects()[name]

@@ -13,7 +13,7 @@ ODD = "is not finite where it should be"
 
 
 class Planted:
-    """An op with something wrong: `wrong_value(name, array)` and `wrong_gradient(name, array)` spoil what it returns."""
+    """An op with something wrong: `wrong_value` and `wrong_gradient`, of a name and its array, spoil the returns."""
 
     def __init__(self, op, wrong_value=None, wrong_gradient=None):
         self.op, self.wrong_value, self.wrong_gradient = op, wrong_value, wrong_gradient
@@ -163,7 +163,7 @@ def test_an_argument_that_does_nothing_is_caught():
     op = ar.ops["score.dot"]
     inputs = op.example() | {"k": np.zeros((3, 7))}
     case = ev.Case(op, inputs)
-    with pytest.raises(AssertionError, match="^score.dot: no result depends on q: the drawn case proves nothing"):
+    with pytest.raises(AssertionError, match=r"^score.dot: no result depends on q: the drawn case proves nothing"):
         ev.check_gradients(op, case)
 
 
