@@ -58,6 +58,12 @@ def first_line(error):
     return str(error).partition("\n")[0]
 
 
+def shown(value):
+    """A value in an error message: on one line, and short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def leading_sum(x):
     """The sum over every axis but the last: the gradient of a bias vector."""
     return x.sum(axis=tuple(range(x.ndim - 1)))

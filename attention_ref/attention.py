@@ -5,6 +5,7 @@ import numpy as np
 from attention_ref import normalize as normalizers
 from attention_ref import score as scores
 from attention_ref.adjust import scale as scale_stage
+from attention_ref.arrays import shown
 from attention_ref.errors import OptionError
 from attention_ref.layer import logsumexp, weighted_sum
 from attention_ref.mask import keep
@@ -41,7 +42,6 @@ class Rule(Op):
 
     def cotangents(self, dvalue, given):
         """As for any op, but alpha's and lse's None stays None, so that the pipeline leaves out what nobody asked."""
-        dvalue = (*dvalue, None)[:3]
         do, *rest = super().cotangents(dvalue, given)
         return do, *(None if asked is None else d for d, asked in zip(rest, dvalue[1:], strict=True))
 
@@ -121,10 +121,10 @@ class Pipeline:
         return self.own_scale(q) if self.own_scale else 1
 
     def normalizer(self, name):
-        name = name or self.own_normalize
+        name = self.own_normalize if name is None else name
         if f"normalize.{name}" not in normalizers.ops:
             known = [op.rpartition(".")[2] for op in normalizers.ops]
-            raise OptionError(f"there is no normalizer {name!r}{did_you_mean(name, known)}")
+            raise OptionError(f"there is no normalizer {shown(name)}{did_you_mean(name, known)}")
         return normalizers.ops[f"normalize.{name}"].module
 
     def scored(self, q, k, allowed, parameters):
@@ -161,6 +161,6 @@ def attention(q, k, v, rule="scaled_dot", *, allowed=None, scale=None, normalize
 def find(rule):
     if isinstance(rule, Rule):
         return rule
-    if rule not in rules:
-        raise OptionError(f"there is no rule {rule!r}{did_you_mean(rule, rules)}")
+    if not isinstance(rule, str) or rule not in rules:
+        raise OptionError(f"there is no rule {shown(rule)}{did_you_mean(rule, rules)}")
     return rules[rule]

@@ -3,12 +3,13 @@
 import importlib
 import inspect
 import pkgutil
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 import numpy as np
 
 from attention_ref import differentiable
-from attention_ref.arrays import cast, floats, indices, reduce_to
+from attention_ref.arrays import as_array, cast, floats, indices, reduce_to
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.signature import Signature
 
@@ -36,24 +37,35 @@ class Op:
     def __repr__(self):
         return f"<{type(self).__name__} {self.name}: {self.signature}>"
 
-    def forward(self, *args, **inputs):
+    def forward(self, /, *args, **inputs):
         inputs = self.named(args, inputs)
         if differentiable.traced(inputs.values()):
             return differentiable.forward(self, inputs)
         given, options = self.check(inputs)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), self.named_errors():
             value, tape = self.module.forward(**self.promote(given), **options)
         return value, tape | {"inputs": given}
 
-    def backward(self, dvalue, **tape):
+    def backward(self, dvalue, /, **tape):
+        if "inputs" not in tape:
+            raise OptionError(f"{self.name}: backward needs forward's tape, as in backward(dvalue, **tape)")
         given = tape.pop("inputs")
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), self.named_errors():
             grads = self.module.backward(self.cotangents(dvalue, given), **tape)
         return {
             name: cast(reduce_to(grads[name], x.shape), x.dtype)
             for name, x in given.items()
             if self.arguments[name].kind == "float"
         }
+
+    @contextmanager
+    def named_errors(self):
+        """The op's name in front of what its module finds wrong with an option."""
+        try:
+            yield
+        except (OptionError, ShapeError) as error:
+            known = str(error).startswith(f"{self.name}: ")
+            raise error if known else type(error)(f"{self.name}: {error}") from None
 
     def example(self, seed=0, dtype="float64", leading=(), variant=0, **sizes):
         """Inputs that fit, drawn at random, each axis a different prime unless `sizes` or the variant gives it."""
@@ -145,7 +157,7 @@ def weaken(given, weak):
 
 
 def truths(owner, argument, value):
-    array = np.asarray(value)
+    array = as_array(owner, argument.name, value)
     if array.dtype != bool:
         raise OptionError(
             f"{owner}: {argument.name} must be boolean, True = may attend; got dtype {array.dtype}. "
