@@ -120,7 +120,9 @@ def test_wrong_cotangents(name):
         for wrong in (np.ones(3), 1.0, "text", None, (None,) * 7, {}):
             says = f"^{op.name}: backward takes one cotangent a result, the tuple "
             refused(lambda wrong=wrong: op.backward(wrong, **tape), ar.ShapeError, says)
-    refused(lambda: op.backward(case.dvalue(case.choices[0])), ar.OptionError, f"^{op.name}: backward needs forward's tape")
+    refused(
+        lambda: op.backward(case.dvalue(case.choices[0])), ar.OptionError, f"^{op.name}: backward needs forward's tape"
+    )
 
 
 INTEGERS = [(n, a.name) for n, op in SUBJECTS.items() for a in op.signature.arguments if a.kind == "int"]
@@ -142,7 +144,9 @@ def test_integers_out_of_range(name, argument):
     fractions = inputs[argument].astype(float)
     says = f"^{op.name}: {argument} must hold integers; got dtype float64"
     refused(lambda: op.forward(**inputs | {argument: fractions}), ar.OptionError, says)
-    refused(lambda: op.forward(**inputs | {argument: "text"}), ar.OptionError, f"^{op.name}: {argument} must hold integers")
+    refused(
+        lambda: op.forward(**inputs | {argument: "text"}), ar.OptionError, f"^{op.name}: {argument} must hold integers"
+    )
 
 
 MASKS = [(n, a.name) for n, op in SUBJECTS.items() for a in op.signature.arguments if a.kind == "bool"]
@@ -174,15 +178,31 @@ def test_masks_that_are_none(name, argument):
         (attend(v=V[:-1]), ar.ShapeError, r"^scaled_dot: axis j is 3 in k\[... j d\] of shape .* and 2 in v"),
         (attend(q=Q[0]), ar.ShapeError, r"^scaled_dot: q\[... i d\] has at least 2 axes; got shape \(7,\)"),
         (attend(q=Q.astype(int)), ar.OptionError, "^scaled_dot: q must be floating-point; got dtype int64, convert it"),
-        (attend(allowed=np.ones((5, 4), bool)), ar.ShapeError, r"^scaled_dot: allowed of shape \(5, 4\) does not broad"),
+        (
+            attend(allowed=np.ones((5, 4), bool)),
+            ar.ShapeError,
+            r"^scaled_dot: allowed of shape \(5, 4\) does not broad",
+        ),
         (attend(allowed=np.ones((5, 3))), ar.OptionError, "^scaled_dot: allowed must be boolean, True = may attend"),
         (attend(scale="half"), ar.OptionError, "^scaled_dot: scale must be floating-point; got dtype <U4"),
-        (attend(scale=np.ones((4, 3))), ar.ShapeError, r"^scaled_dot: scale of shape \(4, 3\) does not broadcast to sc"),
+        (
+            attend(scale=np.ones((4, 3))),
+            ar.ShapeError,
+            r"^scaled_dot: scale of shape \(4, 3\) does not broadcast to sc",
+        ),
         (attend(w_q=Q), ar.OptionError, "^scaled_dot: there is no argument 'w_q'"),
         (attend(scal=2.0), ar.OptionError, "^scaled_dot: there is no argument 'scal'; did you mean 'scale'"),
         (attend("additive", w_s=LEFT_OUT), ar.OptionError, r"^additive: w_s is missing; it is w_s\[x\]"),
-        (attend("concat_linear", w=np.ones(11)), ar.ShapeError, r"^concat_linear: axis d\+c of w\[d\+c\] is 11 .* = 1\d$"),
-        (attend(normalize="softmix"), ar.OptionError, "^scaled_dot: there is no normalizer 'softmix'; did you mean 'soft"),
+        (
+            attend("concat_linear", w=np.ones(11)),
+            ar.ShapeError,
+            r"^concat_linear: axis d\+c of w\[d\+c\] is 11 .* = 1\d$",
+        ),
+        (
+            attend(normalize="softmix"),
+            ar.OptionError,
+            "^scaled_dot: there is no normalizer 'softmix'; did you mean 'soft",
+        ),
         (attend(normalize=["softmax"]), ar.OptionError, r"^scaled_dot: there is no normalizer \['softmax'\]"),
         (lambda: ar.attention(Q, K, V, "scaled_dt"), ar.OptionError, "no rule 'scaled_dt'; did you mean 'scaled_dot'"),
         (lambda: ar.attention(Q, K, V, "zzz"), ar.OptionError, "no rule 'zzz'; it takes "),
@@ -209,7 +229,9 @@ def test_heads_that_do_not_divide():
         inputs = op.example()
         wide = ev.sizes_of(op, inputs)["m"]
         for heads in (wide + 1, 0, -1, 1.5, "two", None, [2]):
-            refused(lambda op=op, heads=heads: op.forward(**op.example() | {"heads": heads}), ERRORS, f"^{op.name}: .*heads")
+            refused(
+                lambda op=op, heads=heads: op.forward(**op.example() | {"heads": heads}), ERRORS, f"^{op.name}: .*heads"
+            )
 
 
 # Anything at all

@@ -156,6 +156,12 @@ def test_every_op_has_every_kind_of_evidence():
     assert lacking(declared()) == []
 
 
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_every_optional_argument_is_in_some_variant(name):
+    included = {argument for variant in SUBJECTS[name].variants for argument in variant.get("include", ())}
+    assert included == {argument.name for argument in SUBJECTS[name].signature.arguments if argument.optional}
+
+
 def declared():
     """[(test, its parameters)] of this module."""
     out = []
