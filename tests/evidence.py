@@ -464,7 +464,7 @@ def check_against_definition(op, case):
 
 
 def check_empty(op, variant):
-    """No batch, no queries, no keys, no steps, no features: value and gradients are still the definition's, or the op refuses."""
+    """No batch, queries, keys, steps or features: value and gradients are the definition's, or the op refuses."""
     leading = [("batch", (0,))] if any(a.leading for a in op.signature.arguments) else []
     axes = [(letter, "batch") for letter in free_letters(op, variant)]
     for label, lead in [*leading, *axes]:
