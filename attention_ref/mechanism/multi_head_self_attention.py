@@ -57,6 +57,4 @@ def backward(dy, *, x, w_q, w_k, w_v, w_o, attended, z, heads):
 def check_heads(heads, m):
     whole = isinstance(heads, (int, np.integer)) and not isinstance(heads, bool)
     if not (whole and heads > 0 and m % heads == 0):
-        raise OptionError(
-            f"mechanism.multi_head_self_attention: heads={shown(heads)} must be a positive integer that divides m = {m}"
-        )
+        raise OptionError(f"heads={shown(heads)} must be a positive integer that divides m = {m}")

@@ -46,8 +46,6 @@ def maximum(z):
 
 def check_pool(pool, t):
     if not isinstance(pool, str) or pool not in POOLS:
-        raise OptionError(f"mechanism.pooled_self_attention: pool={shown(pool)} must be 'mean' or 'max'")
+        raise OptionError(f"pool={shown(pool)} must be 'mean' or 'max'")
     if t == 0:
-        raise ShapeError(
-            "mechanism.pooled_self_attention: there is no position to pool over; axis t must be at least 1"
-        )
+        raise ShapeError("there is no position to pool over; axis t must be at least 1")

@@ -138,12 +138,10 @@ def checked_look(decoder, arrays):
 
 def check_steps(target):
     if not target.shape[-1]:
-        raise ShapeError("mechanism.seq2seq_loss: there is no step to predict; axis t of target must be at least 1")
+        raise ShapeError("there is no step to predict; axis t of target must be at least 1")
 
 
 def check_start(start, vocabulary):
     if not isinstance(start, (int, np.integer)) or isinstance(start, bool) or not 0 <= start < vocabulary:
-        raise OptionError(
-            f"mechanism.seq2seq_loss: start={shown(start)} is no token id; with v = {vocabulary} it must be in "
-            f"0..{vocabulary - 1}"
-        )
+        top = vocabulary - 1
+        raise OptionError(f"start={shown(start)} is no token id; with v = {vocabulary} it must be in 0..{top}")
