@@ -143,11 +143,12 @@ def stretched(x, shape):
 
 @contextmanager
 def owned(name):
-    """Put the op's name in front of what its module refuses."""
+    """Put the op's name in front of what its module refuses, all on one line."""
     try:
         yield
     except (ShapeError, OptionError) as error:
-        raise type(error)(f"{name}: {error}") from None
+        said = " ".join(str(error).split())
+        raise type(error)(said if said.startswith(f"{name}: ") else f"{name}: {said}") from None
 
 
 def options_of(forward, arguments):

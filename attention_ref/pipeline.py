@@ -71,7 +71,7 @@ class Pipeline:
         return textbook.attention(xp, self, q, k, v, **{name: x for name, x in given.items() if x is not None})
 
     def forward(self, q, k, v, rounding=unrounded, **given):
-        check_options(given)
+        check_options(given | {"rounding": rounding})
         q, k, v = rounding("q", q), rounding("k", k), rounding("v", v)
         place = Place(q.shape[-2], v.shape[-2], given, self.pairwise)
         x, tape, steps = self.scored(q, k, place.allowed, given)
