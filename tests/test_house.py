@@ -11,9 +11,9 @@ import attention_ref as ar
 
 HOUSE = Path(ar.__file__).parent
 FLOORS = {
-    0: ("errors", "signature", "arrays", "differentiable", "op"),
+    0: ("errors", "signature", "arrays", "differentiable", "op", "positions"),
     1: ("score", "adjust", "mask", "normalize", "layer"),
-    2: ("attention", "pipeline", "tiled"),
+    2: ("attention", "cache", "emulate", "heads", "options", "pipeline", "place", "textbook", "tiled"),
     3: ("mechanism",),
     4: ("backend", "plot"),
     5: ("oracle",),
