@@ -11,15 +11,16 @@ import attention_ref as ar
 
 HOUSE = Path(ar.__file__).parent
 FLOORS = {
-    0: ("errors", "signature", "arrays", "differentiable", "op", "positions"),
+    0: ("errors", "signature", "arrays", "differentiable", "formula", "op", "positions"),
     1: ("score", "adjust", "mask", "normalize", "layer"),
     2: ("attention", "cache", "emulate", "heads", "options", "pipeline", "place", "textbook", "tiled"),
     3: ("mechanism",),
     4: ("backend", "plot"),
     5: ("oracle",),
     6: ("vectors",),
-    7: ("cli", "pytest_plugin", "demo", "__main__"),
-    8: ("__init__",),
+    7: ("__init__",),
+    8: ("demo",),
+    9: ("cli", "pytest_plugin", "__main__"),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 HEAVY = ("autograd", "matplotlib", "torch", "jax", "scipy", "onnx", "pandas")
