@@ -28,11 +28,11 @@ class Attended:
         return self.rule.backward((do, dalpha, dlse), **self.tape)
 
 
-class Rule(Op):
-    """An attention rule: an op whose results are o, alpha and lse."""
+class Optioned(Op):
+    """An op that takes every option of attention, under their public names."""
 
     def __init__(self, name, module):
-        super().__init__(name, Pipeline(module))
+        super().__init__(name, module)
         self.options = DEFAULTS
 
     def named(self, args, inputs):
@@ -46,6 +46,13 @@ class Rule(Op):
         if isinstance(inputs.get("allowed"), Mask):
             inputs |= {"allowed": None, "mask": inputs["allowed"]}
         return given_options(inputs)
+
+
+class Rule(Optioned):
+    """An attention rule: an op whose results are o, alpha and lse."""
+
+    def __init__(self, name, module):
+        super().__init__(name, Pipeline(module))
 
     def bind(self, given):
         """As for any op, except that the keys may have fewer heads, in groups."""

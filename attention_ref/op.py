@@ -201,6 +201,7 @@ def modules(package, path):
 
 
 def discover(package, path):
-    """The ops of a room: every module in it with the four names."""
+    """The ops of a room: every module in it with the four names, as an `Op` or as the class that it names itself."""
     room = package.rpartition(".")[2]
-    return {f"{room}.{name}": Op(f"{room}.{name}", m) for name, m in modules(package, path).items() if is_op(m)}
+    found = {f"{room}.{name}": m for name, m in modules(package, path).items() if is_op(m)}
+    return {name: getattr(m, "OP", Op)(name, m) for name, m in found.items()}

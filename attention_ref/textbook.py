@@ -74,6 +74,9 @@ def allowed_pairs(queries, keys, distance, given):
     if "q_segments" in given:
         here, there = given["q_segments"][..., :, None], given["k_segments"][..., None, :]
         allowed = allowed & (here == there) & (here >= 0)
+    if "mask" in given:
+        lengths = given.get("q_lengths"), given.get("k_lengths")
+        allowed = allowed & given["mask"].dense(queries, keys, given.get("align"), *lengths)
     return allowed & given.get("allowed", True)
 
 
