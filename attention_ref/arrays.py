@@ -58,6 +58,14 @@ def first_line(error):
     return str(error).partition("\n")[0]
 
 
+def fits(shape, target):
+    """Does an array of this shape broadcast to the target without making it larger?"""
+    try:
+        return np.broadcast_shapes(shape, target) == target
+    except ValueError:
+        return False
+
+
 def leading_sum(x):
     """The sum over every axis but the last: the gradient of a bias vector."""
     return x.sum(axis=tuple(range(x.ndim - 1)))

@@ -1,7 +1,8 @@
 """`ar.attention`: any rule with every option, and what it returns."""
 
 from attention_ref import score as scores
-from attention_ref.errors import OptionError
+from attention_ref.arrays import as_array, fits
+from attention_ref.errors import OptionError, ShapeError
 from attention_ref.heads import groups
 from attention_ref.mask import Mask
 from attention_ref.op import Op, did_you_mean, is_op, modules
@@ -53,6 +54,16 @@ class Rule(Optioned):
 
     def __init__(self, name, module):
         super().__init__(name, Pipeline(module))
+
+    def check(self, inputs):
+        """As for any op; a mask and an array of offsets must fit the leading axes too."""
+        given, options = super().check(inputs)
+        leading = self.bind(given).leading
+        align = as_array(self.name, "align", options.get("align", 0))
+        for name, shape in (("align", align.shape), ("allowed", getattr(options.get("mask"), "leading", ()))):
+            if not fits(shape, leading):
+                raise ShapeError(f"{self.name}: {name} has the leading axes {shape}; they must broadcast to {leading}")
+        return given, options
 
     def bind(self, given):
         """As for any op, except that the keys may have fewer heads, in groups."""
