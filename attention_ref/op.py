@@ -50,11 +50,11 @@ class Op:
         given = tape.pop("inputs")
         with np.errstate(all="ignore"), owned(self.name):
             grads = self.module.backward(self.cotangents(dvalue, given), **tape)
-        return {
-            name: cast(reduce_to(grads[name], x.shape), x.dtype)
-            for name, x in given.items()
-            if self.arguments[name].kind == "float"
-        }
+            return {
+                name: cast(reduce_to(grads[name], x.shape), x.dtype)
+                for name, x in given.items()
+                if self.arguments[name].kind == "float"
+            }
 
     def example(self, seed=0, dtype="float64", leading=(), variant=0, **sizes):
         """Inputs that fit, drawn at random, each axis a different prime unless `sizes` or the variant gives it."""
