@@ -4,7 +4,7 @@ import numpy as np
 
 from attention_ref.errors import OptionError
 
-NARROW = ("bfloat16", "float8", "float6", "float4")
+NARROW = ("bfloat16", "float8_", "float6_", "float4_")
 
 
 def as_array(owner, name, value):

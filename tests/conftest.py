@@ -1,5 +1,6 @@
-"""The tests that need PyTorch are collected where it is installed."""
+"""The tests that need an optional package are collected where it is installed."""
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("torch") else ["test_torch*.py"]
+NEEDS = {"torch": "test_torch*.py", "ml_dtypes": "test_lowprecision*.py"}
+collect_ignore_glob = [tests for package, tests in NEEDS.items() if not find_spec(package)]
