@@ -48,8 +48,10 @@ class Op:
 
     def backward(self, dvalue, **tape):
         given = tape.pop("inputs")
-        with np.errstate(all="ignore"), owned(self.name):
-            grads = self.module.backward(self.cotangents(dvalue, given), **tape)
+        with np.errstate(all="ignore"):
+            dvalue = self.cotangents(dvalue, given)
+            with owned(self.name):
+                grads = self.module.backward(dvalue, **tape)
             return {
                 name: cast(reduce_to(grads[name], x.shape), x.dtype)
                 for name, x in given.items()
