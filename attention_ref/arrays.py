@@ -66,6 +66,26 @@ def fits(shape, target):
         return False
 
 
+def shown(value):
+    """A value in an error message: on one line, and short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def checked_flag(name, value):
+    if not isinstance(value, (bool, np.bool_)):
+        raise OptionError(f"{name} is True or False; got {shown(value)}")
+    return value
+
+
+def checked_number(name, value, low=-np.inf, below=np.inf):
+    """A plain number, low <= value < below; NaN is one where there are no limits."""
+    plain = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
+    if not plain or (low != -np.inf and not low <= value < below):
+        raise OptionError(f"{name} must be a number, {low} <= {name} < {below}; got {shown(value)}")
+    return float(value)
+
+
 def leading_sum(x):
     """The sum over every axis but the last: the gradient of a bias vector."""
     return x.sum(axis=tuple(range(x.ndim - 1)))

@@ -1,6 +1,10 @@
-"""The tests that need an optional package are collected where it is installed."""
+"""One BLAS thread a test process; the tests that need an optional package are collected where it is installed."""
 
+import os
 from importlib.util import find_spec
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 NEEDS = {"torch": "test_torch*.py", "ml_dtypes": "test_lowprecision*.py"}
 collect_ignore_glob = [tests for package, tests in NEEDS.items() if not find_spec(package)]

@@ -12,7 +12,7 @@ import attention_ref as ar
 from attention_ref import textbook
 
 CALM = settings(deadline=None, derandomize=True, max_examples=25, database=None)
-THOROUGH = settings(CALM, max_examples=600)
+THOROUGH = settings(CALM, max_examples=300)
 SLOW = pytest.mark.slow
 RULES = tuple(ar.rules)
 PAIRWISE = tuple(rule for rule in RULES if rule != "positional_concat")

@@ -30,6 +30,7 @@ VARIANTS = (
     {"include": (*BIASES, "allowed", "scale")},
     {"include": ("allowed",), "options": {"normalize": "double_softmax"}},
     {"include": ("bias", "softcap", "sink", "dropout"), "options": {"dropout_p": 0.3}},
+    {"include": ("q_lengths", "k_lengths", "q_segments", "k_segments")},
     {"include": ("alibi_slopes", "relative_table"), "sizes": {"r": 8}, "options": {"causal": True, "align": 1}},
 )
 
