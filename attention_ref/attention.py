@@ -73,7 +73,7 @@ class Rule(Optioned):
                 leads[few] = (*leads[few][:-1], leads["q"][-1])
         return self.signature.bind(self.name, {name: x.shape for name, x in given.items()}, leads)
 
-    def backward(self, dvalue, **tape):
+    def backward(self, dvalue, /, **tape):
         """As for any op; a gradient is rounded, if at all, once it is summed."""
         grads = super().backward(dvalue, **tape)
         return {name: tape["rounding"](f"d{name}", gradient) for name, gradient in grads.items()}
