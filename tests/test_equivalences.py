@@ -525,7 +525,7 @@ def test_what_some_queries_may_not_see_changes_nothing_for_them(draw):
     identical(got.grads["q"][spared], want.grads["q"][spared], "dq")
     identical(got.grads["bias"][spared], want.grads["bias"][spared], "dbias")
     seen = allowed[..., key] & (want.alpha[..., key] != 0)
-    if poison is POISON[0]:
+    if poison is POISON[0] and "dropout" not in inputs:
         assert np.isnan(got.o[seen]).all()
 
 
