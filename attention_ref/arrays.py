@@ -58,6 +58,14 @@ def first_line(error):
     return str(error).partition("\n")[0]
 
 
+def fits(shape, target):
+    """Does an array of this shape broadcast to the target without making it larger?"""
+    try:
+        return np.broadcast_shapes(shape, target) == target
+    except ValueError:
+        return False
+
+
 def shown(value):
     """A value in an error message: on one line, and short."""
     text = " ".join(repr(value).split())

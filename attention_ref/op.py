@@ -50,13 +50,15 @@ class Op:
         if "inputs" not in tape:
             raise OptionError(f"{self.name}: backward needs forward's tape, as in backward(dvalue, **tape)")
         given = tape.pop("inputs")
-        with np.errstate(all="ignore"), owned(self.name):
-            grads = self.module.backward(self.cotangents(dvalue, given), **tape)
-        return {
-            name: cast(reduce_to(grads[name], x.shape), x.dtype)
-            for name, x in given.items()
-            if self.arguments[name].kind == "float"
-        }
+        with np.errstate(all="ignore"):
+            dvalue = self.cotangents(dvalue, given)
+            with owned(self.name):
+                grads = self.module.backward(dvalue, **tape)
+            return {
+                name: cast(reduce_to(grads[name], x.shape), x.dtype)
+                for name, x in given.items()
+                if self.arguments[name].kind == "float"
+            }
 
     def example(self, seed=0, dtype="float64", leading=(), variant=0, **sizes):
         """Inputs that fit, drawn at random, each axis a different prime unless `sizes` or the variant gives it."""
@@ -204,6 +206,7 @@ def modules(package, path):
 
 
 def discover(package, path):
-    """The ops of a room: every module in it with the four names."""
+    """The ops of a room: every module in it with the four names, as an `Op` or as the class that it names itself."""
     room = package.rpartition(".")[2]
-    return {f"{room}.{name}": Op(f"{room}.{name}", m) for name, m in modules(package, path).items() if is_op(m)}
+    found = {f"{room}.{name}": m for name, m in modules(package, path).items() if is_op(m)}
+    return {name: getattr(m, "OP", Op)(name, m) for name, m in found.items()}

@@ -73,9 +73,11 @@ class Pipeline:
     def forward(self, q, k, v, rounding=unrounded, **given):
         check_options(given | {"rounding": rounding})
         q, k, v = rounding("q", q), rounding("k", k), rounding("v", v)
+        if "bias" in given:
+            given["bias"] = rounding("bias", given["bias"])
         place = Place(q.shape[-2], v.shape[-2], given, self.pairwise)
         x, tape, steps = self.scored(q, k, place.allowed, given)
-        x = rounding("score", x)
+        x, tape["score"] = rounding("score", x), rounding("score", tape["score"])
         lse = None
         for name, op, arguments in self.stages(q, v, place, given, tape):
             if name == "alpha":
@@ -132,8 +134,7 @@ class Pipeline:
             if name != "score":
                 dx = rounding(COTANGENT.get(name, "ds"), here.pop(next(iter(here))))
             grads |= here
-        grads = {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
-        return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
+        return {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
 
     def normalizer(self, given):
         name = given.get("normalize", self.own_normalize)

@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from attention_ref.arrays import fits
 from attention_ref.errors import ShapeError
 
 ARGUMENT = re.compile(
@@ -220,11 +221,7 @@ def broadcast_leading(owner, leads):
 
 
 def check_broadcast(owner, argument, shape, target):
-    try:
-        fits = np.broadcast_shapes(shape, target) == target
-    except ValueError:
-        fits = False
-    if not fits:
+    if not fits(shape, target):
         raise ShapeError(f"{owner}: {argument.name} of shape {shape} does not broadcast to {argument} = {target}")
 
 

@@ -707,13 +707,17 @@ def check_lengths(op, variant):
 
 
 def behind_lengths(op, inputs, lengths, poison):
+    """The inputs with poison behind their lengths, the greatest of the heads' where heads share an argument."""
     out = dict(inputs)
     for length, letter in lengths.items():
         for name in floating(op, inputs):
             axis = axis_of(op, name, letter) if op.arguments[name].leading else None
             if axis is not None:
                 rows = np.moveaxis(inputs[name].copy(), axis, -1)
-                reach = inputs[length].reshape(inputs[length].shape + (1,) * (-axis))
+                reach = inputs[length]
+                heads = range(len(op.arguments[name].lead(inputs[name].shape)), reach.ndim)
+                reach = reach.max(axis=tuple(heads))
+                reach = reach.reshape(reach.shape + (1,) * (-axis))
                 rows[np.broadcast_to(np.arange(rows.shape[-1]) >= reach, rows.shape)] = poison
                 out[name] = np.moveaxis(rows, -1, axis)
     return out
