@@ -1,0 +1,98 @@
+"""Softmax and lse of scores with an error, and the way back, for any kernel: two passes, online, split, base 2.
+
+Written for a row i with n allowed keys; u and c are the working format's roundoff and the ulps of exp:
+
+    a_j  = Δs_j + u (2|s_j| + 3|s_j − m|) + (c + (c + 1) R_j) u
+    g    = log Σ_k α_k e^{a_k} + γ_n + (2c + 8) u + 4u (|m| + |lse|) + n η
+    Δα_j = α_j (e^{a_j + g} − 1) + 4η
+    Δlse = g + u (c |log Σ e^{s−m}| + 4|m| + |lse|)
+
+2|s| is for a kernel that works in base 2 (s log₂e is rounded before the maximum is taken off), 3|s − m| for the
+difference and the constant log₂e. R_j is how often an online kernel may have to rescale what key j gave: each time that a
+later key raises the maximum, so at most as often as there are keys whose score may exceed s_j. |m| + |lse| is for parts
+merged by their lse, and for a backward pass that recomputes α = exp(s − lse). Σ_k α_k e^{a_k} bounds the normalizer from
+both sides: 1/Σ α e^{−a} ≤ e^{Σ α a} ≤ Σ α e^a (Jensen).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attention_ref.oracle.near import Near, with_error
+
+
+@dataclass(frozen=True)
+class Weights:
+    """alpha as the forward pass and as the backward pass has it, and lse."""
+
+    alpha: Near
+    again: Near
+    lse: Near
+
+
+def softmax(s, allowed):
+    """The weights of scores; the keys that are not allowed have weight 0, and a row without any has lse −inf."""
+    model, u, c = s.model, s.model.u, s.model.ulps
+    n = allowed.sum(axis=-1, keepdims=True)
+    value = np.where(allowed, s.value, -np.inf)
+    error = np.where(allowed, s.error, 0)
+    m = np.max(value, axis=-1, keepdims=True, initial=-np.inf)
+    m = np.where(n > 0, m, 0)
+    e = np.exp(value - m)
+    z = np.sum(e, axis=-1, keepdims=True)
+    alpha, log_z = e / np.where(n > 0, z, 1), np.log(np.where(n > 0, z, 1))
+    lse = m + log_z
+
+    size = np.where(allowed, np.abs(s.value), 0)
+    below = np.where(allowed, m - s.value, 0)
+    rescaled = model.effective(overtaken(value, error, allowed))
+    a = error + u * (2 * size + 3 * below) + (c + (c + 1) * rescaled) * u
+    g = log_mean_exp(alpha, a, allowed) + model.gamma(n) + (2 * c + 8) * u
+    g = g + 4 * u * (np.abs(m) + np.abs(lse)) + n * model.tiny
+    moved = np.where(allowed, np.where(alpha > 0, alpha * np.expm1(a + g), 0) + 4 * model.tiny, 0)
+    most = np.maximum(alpha, 1 - alpha) + model.gamma(n) + (2 * c + 8) * u
+    off = g + u * (c * np.abs(log_z) + 4 * np.abs(m) + np.abs(lse))
+    return Weights(
+        alpha=with_error(alpha, np.where(allowed, np.fmin(moved, most), 0), model),
+        again=with_error(alpha, moved, model.backward()),
+        lse=with_error(np.where(n > 0, lse, -np.inf)[..., 0], np.where(n > 0, off, 0)[..., 0], model),
+    )
+
+
+def overtaken(value, error, allowed):
+    """For each key of a row, how many allowed keys may have a higher score, given the errors."""
+    high = np.where(allowed, value + error, -np.inf)
+    low = np.where(allowed, value - error, np.inf)
+    both = np.concatenate([low, high], axis=-1)
+    order = np.argsort(both, axis=-1, kind="stable")
+    is_high = order >= value.shape[-1]
+    from_here = np.cumsum(is_high[..., ::-1], axis=-1)[..., ::-1]
+    count = np.empty_like(from_here)
+    np.put_along_axis(count, order, from_here, axis=-1)
+    return np.where(allowed, np.maximum(count[..., : value.shape[-1]] - 1, 0), 0).astype(float)
+
+
+def log_mean_exp(alpha, a, allowed):
+    """log Σ_k α_k e^{a_k}, without overflow."""
+    top = np.max(np.where(allowed, a, 0), axis=-1, keepdims=True, initial=0)
+    shifted = np.where(allowed & (alpha > 0), np.exp(a - np.where(np.isfinite(top), top, 0)), 0)
+    mean = np.sum(np.where(alpha > 0, alpha * shifted, 0), axis=-1, keepdims=True)
+    return np.where(np.isfinite(top), top + np.log(np.where(mean > 0, mean, 1)), np.inf)
+
+
+def softmax_backward(weights, dalpha, row):
+    """ds = α ∘ (dα − D): Δds = (α + Δα)(Δdα + ΔD) + Δα |dα − D| + 4u α (|dα| + |D|) + …, also as α ∘ dα − α D."""
+    alpha = weights.again
+    apart = dalpha.settled() - row.settled()[..., None]
+    apart.depth = apart.depth + 2
+    return (alpha * apart.settled()).settled()
+
+
+def row_sums(weights, dalpha):
+    """D = Σ_j α_j dα_j."""
+    return (weights.again * dalpha.settled()).sum(axis=-1).settled()
+
+
+def either(one, other):
+    """What a kernel may compute in two ways: the first's values, the larger of the errors."""
+    return with_error(one.value, np.maximum(one.error, other.error), one.model)
