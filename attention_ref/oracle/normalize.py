@@ -8,10 +8,10 @@ Written for a row i with n allowed keys; u and c are the working format's roundo
     Δlse = g + u (c |log Σ e^{s−m}| + 4|m| + |lse|)
 
 2|s| is for a kernel that works in base 2 (s log₂e is rounded before the maximum is taken off), 3|s − m| for the
-difference and the constant log₂e. R_j is how often an online kernel may have to rescale what key j gave: each time that a
-later key raises the maximum, so at most as often as there are keys whose score may exceed s_j. |m| + |lse| is for parts
-merged by their lse, and for a backward pass that recomputes α = exp(s − lse). Σ_k α_k e^{a_k} bounds the normalizer from
-both sides: 1/Σ α e^{−a} ≤ e^{Σ α a} ≤ Σ α e^a (Jensen).
+difference and the constant log₂e. R_j is how often an online kernel may have to rescale what key j gave: each time
+that a later key raises the maximum, so at most as often as there are keys whose score may exceed s_j. |m| + |lse| is
+for parts merged by their lse, and for a backward pass that recomputes α = exp(s − lse). Σ_k α_k e^{a_k} bounds the
+normalizer from both sides: 1/Σ α e^{−a} ≤ e^{Σ α a} ≤ Σ α e^a (Jensen).
 """
 
 from dataclasses import dataclass
