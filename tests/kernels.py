@@ -1,5 +1,6 @@
 """Correct attention kernels in emulated low precision, and ways to break them."""
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +10,7 @@ f32 = np.float32
 
 def bf16(x):
     """Round float32 to bfloat16, to nearest even, by its bits."""
-    bits = np.ascontiguousarray(x, dtype=f32).view(np.uint32)
+    bits = np.asarray(x, dtype=f32, order="C").view(np.uint32)
     kept = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
     return np.where(np.isnan(x), f32(np.nan), kept.view(f32))
 
@@ -20,7 +21,7 @@ def f16(x):
 
 def tf32(x):
     """Truncate float32 to ten bits, as tensor cores do."""
-    return (np.ascontiguousarray(x, dtype=f32).view(np.uint32) & np.uint32(0xFFFFE000)).view(f32)
+    return (np.asarray(x, dtype=f32, order="C").view(np.uint32) & np.uint32(0xFFFFE000)).view(f32)
 
 
 def narrow(bits, least):
@@ -122,7 +123,7 @@ class Run:
             s = np.where(np.arange(s.shape[-1]) == s.shape[-1] - 1, f32(-np.inf), s)
         x = s * LOG2E if self.kernel.base2 else s
         edges = np.linspace(0, s.shape[-1], self.kernel.splits + 1).astype(int)
-        parts = [self.part(x[..., a:b], v[..., a:b, :], a) for a, b in zip(edges, edges[1:], strict=False)]
+        parts = [self.part(x[..., a:b], v[..., a:b, :], a) for a, b in itertools.pairwise(edges)]
         o, lse = parts[0]
         for more in parts[1:]:
             o, lse = self.merge(o, lse, *more)
@@ -155,7 +156,9 @@ class Run:
         z = z * f32(1.001) if "normalizer" in self.kernel.fault else z
         divisor = 1 if not self.kernel.unnormalized and self.kernel.tile is None else np.where(z == 0, 1, z)[..., None]
         log = np.log2 if self.kernel.base2 else np.log
-        return (acc / divisor).astype(f32), (np.where(z == 0, f32(-np.inf), m + log(np.where(z == 0, 1, z)))).astype(f32)
+        return (acc / divisor).astype(f32), (np.where(z == 0, f32(-np.inf), m + log(np.where(z == 0, 1, z)))).astype(
+            f32
+        )
 
     def merge(self, o, lse, o2, lse2):
         top = np.maximum(lse, lse2)
@@ -189,10 +192,7 @@ class Run:
         if dalpha is not None:
             d = np.concatenate([d, dalpha * alpha], axis=-1)
             da = da + dalpha
-        if self.kernel.d_from_o:
-            row = self.kernel.total(d)
-        else:
-            row = self.kernel.total(alpha * da)
+        row = self.kernel.total(d if self.kernel.d_from_o else alpha * da)
         row = row if dlse is None else row - dlse
         if "no D" in self.kernel.fault:
             row = row * 0

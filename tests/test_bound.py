@@ -1,16 +1,17 @@
 """The bounds hold for every correct kernel, are not much wider than they must be, and break when they are wrong."""
 
+from dataclasses import replace
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import make_vjp
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
+from attention_ref.oracle import precision
 from attention_ref.oracle.bound import bound
-from tests.kernels import CORRECT, ROUNDING, Run
-
-f32 = np.float32
+from tests.kernels import CORRECT, ROUNDING, Kernel, Run, f32, pairwise
 
 
 def peaked(rng, q, k, v):
@@ -93,7 +94,8 @@ def reference(inputs, options, cotangents):
     along = np.concatenate([np.asarray(cotangents[name], np.float64).ravel() for name in ("o", "lse", "alpha")])
     gradients = {}
     for n, name in enumerate(names):
-        gradients[name] = make_vjp(flat, n)(*values)[0](along)
+        with np.errstate(over="ignore"):  # cosh² in autograd's derivative of tanh
+            gradients[name] = make_vjp(flat, n)(*values)[0](along)
     return dict(zip(("o", "lse", "alpha"), results(*values), strict=True)), gradients
 
 
@@ -161,3 +163,114 @@ def judged(kernels, model, inputs, options, cotangents, judge=None, **kwargs):
             key = "d" + name
             found.setdefault(key, []).append(scores(got[name], gradients[name], delta[name]).ravel())
     return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+MODELS = ("f32", "tf32", "bf16/f32acc", "f16/f32acc", "fp8/f32acc")
+BY_OPERATION = [
+    replace(CORRECT["two passes"], by_operation=True),
+    replace(CORRECT["two passes, weights normalized first, D from alpha"], by_operation=True),
+    replace(CORRECT["two passes, reversed sums, scale in q"], by_operation=True),
+]
+CASES = st.tuples(
+    st.sampled_from(list(FAMILIES)),
+    st.sampled_from([*MODELS, "bf16"]),
+    st.sets(st.sampled_from(OPTIONS)).map(sorted),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+)
+counted = {"checks": 0}
+
+
+def soundness(case):
+    family, model, options, number, flush = case
+    kernels = BY_OPERATION if model == "bf16" else CORRECT.values()
+    allowing = replace(precision.MODELS[model], flush=flush)
+    found = judged(kernels, model, *draw(family, model, number, options), judge=allowing)
+    for name, score in found.items():
+        counted["checks"] += score.size
+        assert not (score > 1).any(), f"{name}: {score.max()} with {model}, {family}, {options}, seed {number}"
+    return found
+
+
+def fuzz(examples):
+    @seed(0)
+    @settings(max_examples=examples, deadline=None, database=None)
+    @given(CASES)
+    def run_all(case):
+        soundness(case)
+
+    counted["checks"] = 0
+    run_all()
+    return counted["checks"]
+
+
+def test_no_correct_kernel_exceeds_the_bound():
+    assert fuzz(150) > 100_000
+
+
+@pytest.mark.slow
+def test_no_correct_kernel_exceeds_the_bound_in_millions_of_checks():
+    assert fuzz(6_000) > 5_000_000
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("model", [*MODELS, "bf16"])
+def test_every_family_in_every_model(family, model):
+    soundness((family, model, (), 1, False))
+    soundness((family, model, OPTIONS, 2, True))
+
+
+@pytest.mark.parametrize(("model", "least"), [("bf16/f32acc", 0.3), ("f16/f32acc", 0.3), ("tf32", 0.1), ("f32", 0.01)])
+def test_the_bound_is_not_much_wider_than_what_happens(model, least):
+    found = [soundness((family, model, (), n, False)) for n, family in enumerate(FAMILIES)]
+    for name in ("o", "alpha", "dq", "dk", "dv"):
+        assert max(one[name].max() for one in found) > least, name
+
+
+def test_the_statistical_band_is_narrower_and_holds():
+    case = draw("gaussian", "f32", 3, ("sink",), queries=11, keys=499, width=64)
+    wide = judged(CORRECT.values(), "f32", *case)
+    band = judged(CORRECT.values(), "f32", *case, statistical=True)
+    for name in ("o", "lse", "alpha", "dq", "dv"):
+        assert wide[name].max() < band[name].max() < 1
+
+
+def exceeded(fault, model, options=(), family="gaussian", **sizes):
+    kernel = Kernel(fault=frozenset([fault]))
+    found = judged([kernel], model, *draw(family, model, 5, options, **sizes))
+    return {name for name, score in found.items() if (score > 1).any()}
+
+
+@pytest.mark.parametrize("model", ["f32", "bf16/f32acc", "f16/f32acc"])
+@pytest.mark.parametrize(
+    ("fault", "broken"),
+    [("last key", {"o", "lse", "dq"}), ("no D", {"dq", "dk"}), ("no scale", {"dq", "dk"})],
+)
+def test_a_wrong_kernel_exceeds_the_bound(fault, broken, model):
+    assert broken <= exceeded(fault, model, queries=11, keys=127, width=16)
+
+
+def test_a_normalizer_that_is_off_by_a_thousandth_exceeds_the_bound_in_float32():
+    assert {"o", "lse"} <= exceeded("normalizer", "f32", queries=11, keys=127, width=64)
+    assert "lse" in exceeded("normalizer", "bf16/f32acc", queries=11, keys=127, width=64)
+
+
+def test_without_the_underflow_terms_correct_kernels_exceed_the_bound(monkeypatch):
+    monkeypatch.setattr(precision.Model, "lost", lambda model, form: 0.0)
+    case = draw("subnormal", "f32", 0, queries=11, keys=13, width=5)
+    assert (judged(CORRECT.values(), "f32", *case)["o"] > 1).any()
+
+
+def test_without_the_growth_of_sums_correct_kernels_exceed_the_bound(monkeypatch):
+    inputs, options, cotangents = draw("gaussian", "f32", 0, queries=2, keys=3, width=4093)
+    inputs |= {"q": np.full_like(inputs["q"], 1.1), "k": np.full_like(inputs["k"], 1.1)}
+    case = inputs, options, cotangents
+    kernels = [CORRECT["two passes"]]
+    assert judged(kernels, "f32", *case)["lse"].max() < 1
+    monkeypatch.setattr(precision.Model, "gamma", lambda model, n: np.minimum(n, 2) * model.u)
+    assert judged(kernels, "f32", *case)["lse"].max() > 1
+
+
+def test_pairwise_sums_are_better_than_their_bound():
+    case = draw("gaussian", "f32", 0, queries=5, keys=499, width=64)
+    assert judged([Kernel(total=pairwise)], "f32", *case)["dv"].max() < 0.1

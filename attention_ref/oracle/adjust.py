@@ -19,8 +19,8 @@ def softcap_forward(s, softcap):
 
 
 def softcap_backward(dcapped, *, ratio, t):
-    slope = 1 - t * t
-    return dcapped * slope, {"softcap": dcapped * (t - ratio * slope)}
+    slope = (1 - t * t).settled()
+    return dcapped * slope, {"softcap": dcapped * (t - ratio * slope).settled()}
 
 
 def bias_forward(s, bias):

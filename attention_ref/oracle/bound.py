@@ -16,6 +16,8 @@ from attention_ref.oracle.normalize import either, row_sums, softmax, softmax_ba
 
 TENSORS = ("bias", "scale", "softcap", "sink", "alibi_slopes")
 
+WHOLE = ("q", "k", "v", "bias")  # whose gradients kernels write before they are summed over what was broadcast
+
 
 def bound(rule, inputs, options=None, cotangents=None, model="f32", statistical=False):
     """{"o": Δ, "alpha": Δ, "lse": Δ} and, given `cotangents` ({"o": do, "lse": …, "alpha": …}), {input: Δ}.
@@ -117,10 +119,10 @@ class Plan:
         ds = self.softmax_backward(da, through_o, dlse)
         if "sink" in self.given:
             grads["sink"] = ds[..., self.keys].sum(axis=-1)
-        ds = where(self.keep, ds[..., : self.keys], 0)
+        ds = as_operand(where(self.keep, ds[..., : self.keys], 0))
         for backward, taped in reversed(self.steps):
             ds, more = backward(ds, **taped)
-            ds, grads = ds.settled(), grads | more
+            ds, grads = still_operand(ds), grads | more
         grads |= self.pipeline.score.backward(ds, **self.scored)
         return {name: self.result(self.summed(name, grads[name])) for name in self.given}
 
@@ -151,10 +153,29 @@ class Plan:
             return near
         terms = near.value.size // max(int(np.prod(shape)), 1)
         depth = (near.depth.max(initial=0) + 1) * terms
-        near.inherited = near.inherited + self.model.rounding(self.model.out, near.upper)
+        if name in WHOLE:
+            near.inherited = near.inherited + self.model.rounding(self.model.out, near.upper)
         near = reduce_to(near, shape)
         near.depth = np.full(near.shape, depth)
         return near.reshape(*self.shapes[name])
+
+
+def as_operand(ds):
+    """ds as a kernel with low-precision products has it: rounded once, for all that is made of it."""
+    if ds.model.rounds_inputs:
+        return ds
+    ds = ds.rounded(ds.model.operand)
+    ds.given = True
+    return ds
+
+
+def still_operand(ds):
+    """ds times a factor: its relative rounding stays what it was, before or after; it may underflow once more."""
+    settled = ds.settled()
+    if not ds.model.rounds_inputs:
+        settled.inherited = settled.inherited + ds.model.lost(ds.model.operand)
+        settled.given = True
+    return settled
 
 
 def allowed_keys(options):

@@ -95,7 +95,7 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
 
         A factor may have been multiplied into it before, and have underflowed: η.
         """
-        fresh = np.full(self.shape, self.model.tiny)
+        fresh = np.where(self.upper > 0, self.model.tiny, 0)
         if not self.given or self.model.rounds_inputs:
             fresh = fresh + self.model.rounding(self.model.operand, self.upper)
         return fresh
@@ -114,7 +114,8 @@ def constant(x, model):
 
 
 def with_error(value, error, model):
-    return Near(value, np.abs(value), np.zeros(value.shape), error + np.zeros(value.shape), model)
+    size = np.where(np.isfinite(value), np.abs(value), 0)
+    return Near(value, size, np.zeros(value.shape), error + np.zeros(value.shape), model)
 
 
 def stored(value, size, depth, inherited, model):
@@ -137,8 +138,13 @@ def subtract(a, b):
 
 
 def multiply(a, b):
-    inherited = a.inherited * b.upper + a.upper * b.inherited + a.model.tiny
+    inherited = a.inherited * b.upper + a.upper * b.inherited + underflow(a, b)
     return stored(a.value * b.value, a.size * b.size, a.depth + b.depth + 1, inherited, a.model)
+
+
+def underflow(a, b):
+    """A product of zero is zero."""
+    return np.where((a.upper > 0) & (b.upper > 0), a.model.tiny, 0)
 
 
 def divide(a, b):
@@ -146,7 +152,7 @@ def divide(a, b):
     least = np.abs(b.value) - b.error
     wrong = np.where(least > 0, b.error / np.where(least > 0, least, 1), np.where(b.error > 0, np.inf, 0))
     size = a.size / np.abs(b.value)
-    inherited = a.inherited / np.abs(b.value) * (1 + wrong) + a.upper / np.abs(b.value) * wrong + a.model.tiny
+    inherited = a.inherited / np.abs(b.value) * (1 + wrong) + a.upper / np.abs(b.value) * wrong + underflow(a, b)
     return stored(a.value / b.value, size, a.depth + 1 + a.model.ulps, inherited, a.model)
 
 
@@ -168,7 +174,7 @@ def matmul(a, b):
     fresh_a, fresh_b = a.operand(), b.operand()
     inherited = (a.inherited + fresh_a) @ b.inherited + a.inherited @ b.upper + a.upper @ b.inherited
     inherited = inherited + scattered(fresh_a, b.upper + fresh_b, a.model) + scattered(a.upper, fresh_b, a.model)
-    inherited = inherited + a.inherited @ fresh_b + 2 * (count + 1) * a.model.tiny
+    inherited = inherited + a.inherited @ fresh_b + np.where(count > 0, 2 * (count + 1) * a.model.tiny, 0)
     return stored(a.value @ b.value, a.size @ b.size, depth, inherited, a.model)
 
 

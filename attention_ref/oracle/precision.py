@@ -75,7 +75,7 @@ class Model:
         """The error of rounding a number of at most this size: u |x| + what underflows; overflow has no bound."""
         if form is EXACT:
             return np.zeros_like(size)
-        return np.where(size > form.largest, inf, form.u * size + self.lost(form))
+        return np.where(size > form.largest, inf, form.u * size + np.where(size > 0, self.lost(form), 0))
 
     def effective(self, n):
         return np.minimum(n, CONFIDENCE * np.sqrt(n)) if self.statistical else n
