@@ -195,7 +195,7 @@ def test_what_is_broadcast_is_bounded_in_its_own_shape(model):
         assert np.isfinite(delta[name]).all()
         assert (delta[name] < 0.5 * np.abs(want[name]).max()).all(), name
         assert scores(low(got[name]), want[name], delta[name]).max() < 1, name
-        assert scores(1.1 * got[name], want[name], delta[name]).max() > 1, name
+        assert scores(-got[name], want[name], delta[name]).max() > 1, name
 
 
 def test_a_sum_that_may_overflow_has_no_bound():
