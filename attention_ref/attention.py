@@ -1,24 +1,19 @@
-"""The pipeline: score → ×scale → keep only the allowed → normalize → Σ_j α_ij v_j, forward and backward."""
+"""`ar.attention`: any rule with every option, and what it returns."""
 
-import numpy as np
-
-from attention_ref import normalize as normalizers
 from attention_ref import score as scores
-from attention_ref.adjust import scale as scale_stage
 from attention_ref.errors import OptionError
-from attention_ref.layer import logsumexp, weighted_sum
-from attention_ref.mask import keep
+from attention_ref.heads import groups
+from attention_ref.mask import Mask
 from attention_ref.op import Op, did_you_mean, is_op, modules
-from attention_ref.signature import Signature
-
-STAGES = ("scaled", "masked")
-OPTIONAL = ("allowed?:bool(... i j)", "scale?(... i j)")
+from attention_ref.options import DEFAULTS, given_options
+from attention_ref.pipeline import Pipeline
 
 
 class Attended:
     """What attention returns: `o`, the weights `alpha`, `lse` (None where it has no meaning) and the `tape`.
 
-    The tape holds the score matrix after every stage that was applied: score, scaled, masked, alpha.
+    The tape holds the score matrix after every stage that was applied: score, scaled, capped, biased, masked (-inf
+    where not allowed), alpha, dropped.
     """
 
     def __init__(self, rule, value, tape):
@@ -38,107 +33,33 @@ class Rule(Op):
 
     def __init__(self, name, module):
         super().__init__(name, Pipeline(module))
+        self.options = DEFAULTS
+
+    def named(self, args, inputs):
+        """Options under their public names; what stands at its default is left out."""
+        inputs = super().named(args, inputs)
+        if isinstance(inputs.get("dropout"), (tuple, list)):
+            if len(inputs["dropout"]) != 2:
+                raise OptionError(f"{self.name}: dropout is (keep, p), the mask of what is kept and the probability")
+            keep, p = inputs["dropout"]
+            inputs |= {"dropout": keep, "dropout_p": p}
+        if isinstance(inputs.get("allowed"), Mask):
+            inputs |= {"allowed": None, "mask": inputs["allowed"]}
+        return given_options(inputs)
+
+    def bind(self, given):
+        """As for any op, except that the keys may have fewer heads, in groups."""
+        leads = {name: self.arguments[name].lead(x.shape) for name, x in given.items() if self.arguments[name].leading}
+        for few in ("k", "v"):
+            if groups(given["q"].shape, given[few].shape):
+                leads[few] = (*leads[few][:-1], leads["q"][-1])
+        return self.signature.bind(self.name, {name: x.shape for name, x in given.items()}, leads)
 
     def cotangents(self, dvalue, given):
         """As for any op, but alpha's and lse's None stays None, so that the pipeline leaves out what nobody asked."""
         dvalue = (*dvalue, None)[:3]
         do, *rest = super().cotangents(dvalue, given)
         return do, *(None if asked is None else d for d, asked in zip(rest, dvalue[1:], strict=True))
-
-
-class Pipeline:
-    """The module behind a rule: one score op, one normalizer and the stages between them."""
-
-    VARIANTS = ({}, {"include": ("allowed",)}, {"include": ("allowed", "scale")})
-
-    def __init__(self, module):
-        self.score = module if is_op(module) else getattr(scores, module.SCORE)
-        self.own_scale = getattr(module, "scale", None)
-        self.own_normalize = getattr(module, "NORMALIZE", "softmax")
-        self.FORMULA, self.SOURCE = module.FORMULA, module.SOURCE
-        self.SLIP = getattr(module, "SLIP", "")
-        self.__doc__ = module.__doc__
-        q, k, *parameters = Signature(self.score.SIGNATURE).arguments
-        inputs = [q, k, "v[... j e]", *parameters, *OPTIONAL]
-        self.SIGNATURE = f"{' '.join(map(str, inputs))} -> o[... i e] alpha[... i j] lse[... i]"
-
-    def definition(self, xp, q, k, v, *, allowed=None, scale=None, normalize=None, **parameters):
-        s = self.score.definition(xp, q, k, **parameters)
-        s = s * self.factor(q, scale)
-        if allowed is not None:
-            s = keep.definition(xp, s, allowed)
-        normalizer = self.normalizer(normalize)
-        alpha = normalizer.definition(xp, s)
-        lse = logsumexp.definition(xp, s) if hasattr(normalizer, "LSE") else None
-        return weighted_sum.definition(xp, alpha, v, allowed), alpha, lse
-
-    def forward(self, q, k, v, *, allowed=None, scale=None, normalize=None, **parameters):
-        normalizer = self.normalizer(normalize)
-        s, tape, steps = self.scored(q, k, allowed, parameters)
-        for name, module, given in self.stages(q, scale, allowed):
-            s, taped = module.forward(s, **given)
-            tape[name], steps[name] = s, (module, taped)
-        alpha, taped = normalizer.forward(s)
-        tape["alpha"], steps["alpha"] = alpha, (normalizer, taped)
-        o, taped = weighted_sum.forward(alpha, v, allowed)
-        steps["o"] = weighted_sum, taped
-        lse = None
-        if hasattr(normalizer, "LSE"):
-            lse, taped = logsumexp.forward(s)
-            steps["lse"] = logsumexp, taped
-        return (o, alpha, lse), tape | {"steps": steps}
-
-    def backward(self, cotangents, *, steps, **shown):
-        do, dalpha, dlse = cotangents
-
-        def pull(name, cotangent):
-            module, taped = steps[name]
-            return module.backward(cotangent, **taped)
-
-        grads = pull("o", do)
-        through_o = grads.pop("alpha")
-        grads |= pull("alpha", through_o if dalpha is None else through_o + dalpha)
-        ds = grads.pop("s")
-        if dlse is not None and "lse" not in steps:
-            raise OptionError("dlse was given, and this normalizer has no lse")
-        if dlse is not None:
-            ds = ds + pull("lse", dlse)["s"]
-        for name in reversed([name for name in steps if name in STAGES]):
-            grads |= pull(name, ds)
-            ds = grads.pop("s")
-        return grads | pull("score", ds)
-
-    def stages(self, q, scale, allowed):
-        """(name, module, arguments) of every stage between score and normalizer that applies, in order."""
-        if scale is not None or self.own_scale:
-            yield "scaled", scale_stage, {"scale": self.factor(q, scale)}
-        if allowed is not None:
-            yield "masked", keep, {"allowed": allowed}
-
-    def factor(self, q, scale):
-        if scale is not None:
-            return scale
-        return self.own_scale(q) if self.own_scale else 1
-
-    def normalizer(self, name):
-        name = name or self.own_normalize
-        if f"normalize.{name}" not in normalizers.ops:
-            known = [op.rpartition(".")[2] for op in normalizers.ops]
-            raise OptionError(f"there is no normalizer {name!r}{did_you_mean(name, known)}")
-        return normalizers.ops[f"normalize.{name}"].module
-
-    def scored(self, q, k, allowed, parameters):
-        """(the scores that go on, the tape, the steps); what is masked goes on, and comes back, as a finite number."""
-        s, taped = self.score.forward(q, k, **parameters)
-        tape = {"score": s}
-        if allowed is not None and not np.isfinite(s).all():
-            _, taped = self.score.forward(finite(q), finite(k), **parameters)
-            s = np.where(allowed | np.isfinite(s), s, 0).astype(s.dtype, copy=False)
-        return s, tape, {"score": (self.score, taped)}
-
-
-def finite(x):
-    return np.where(np.isfinite(x), x, 0).astype(x.dtype, copy=False)
 
 
 def rules_in(package, path):
@@ -150,11 +71,50 @@ def rules_in(package, path):
 rules = rules_in(scores.__name__, scores.__path__)
 
 
-def attention(q, k, v, rule="scaled_dot", *, allowed=None, scale=None, normalize=None, **params):
-    """Attention by a rule's name (or a `Rule`), with the rule's parameters by name."""
+def attention(
+    q,
+    k,
+    v,
+    rule="scaled_dot",
+    *,
+    allowed=None,
+    causal=False,
+    window=None,
+    align=None,
+    q_lengths=None,
+    k_lengths=None,
+    q_segments=None,
+    k_segments=None,
+    bias=None,
+    alibi_slopes=None,
+    relative_table=None,
+    scale=None,
+    softcap=None,
+    sink=None,
+    dropout=None,
+    normalize=None,
+    empty_row="zero",
+    **params,
+):
+    """Attention by a rule's name (or a `Rule`), with every option; the rule's own parameters come by name.
+
+    allowed      a boolean array that broadcasts to [... i j], or a mask of `ar.masks`; True = may attend
+    causal       key j is allowed if j <= i + offset
+    window       (left, right): i + offset - left <= j <= i + offset + right, None = unlimited
+    align        the offset: "top_left" is 0, "bottom_right" is keys - queries, or an integer or an integer array
+    q_lengths, k_lengths      how many queries and keys are real, over the leading axes by broadcasting
+    q_segments, k_segments    integer ids; a query attends to its own segment, a negative id is padding
+    bias         added to the scores behind scale and softcap; -inf forbids
+    alibi_slopes, relative_table    a slope, or a row of T5's buckets, for each of the leading axes
+    scale, softcap            s * scale, softcap * tanh(s / softcap)
+    sink         a score more in every row, for each of the leading axes, whose weight goes to no key
+    dropout      (keep, p): the weights kept, and the probability with which they were dropped
+    normalize    "softmax", "softmax_off_by_one", "sparsemax", "entmax15", "sigmoid", "double_softmax"
+    empty_row    what a row gets that may attend to nothing: "zero", "nan", "uniform", or "raise"
+    """
+    options = {name: value for name, value in locals().items() if name not in ("rule", "params")}
     rule = find(rule)
-    options = {"allowed": allowed, "scale": scale, "normalize": normalize}
-    value, tape = rule.forward(q=q, k=k, v=v, **options, **params)
+    value, tape = rule.forward(**options, **params)
     return Attended(rule, value, tape)
 
 

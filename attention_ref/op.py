@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 import numpy as np
@@ -41,13 +42,13 @@ class Op:
         if differentiable.traced(inputs.values()):
             return differentiable.forward(self, inputs)
         given, options = self.check(inputs)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), owned(self.name):
             value, tape = self.module.forward(**self.promote(given), **options)
-        return value, tape | {"inputs": given}
+        return self.full(value, given), tape | {"inputs": given}
 
     def backward(self, dvalue, **tape):
         given = tape.pop("inputs")
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), owned(self.name):
             grads = self.module.backward(self.cotangents(dvalue, given), **tape)
         return {
             name: cast(reduce_to(grads[name], x.shape), x.dtype)
@@ -89,13 +90,22 @@ class Op:
         given = weaken(given, weak)
         bound = self.bind(given)
         for name, argument in self.arguments.items():
-            if argument.kind == "int" and name in given:
+            if argument.positive and name in given and not (given[name].real > 0).all():
+                raise OptionError(f"{self.name}: {name} must be greater than 0; got {given[name].real.min()}")
+            if argument.limit and name in given:
                 check_range(self.name, argument, given[name], bound.sizes)
         options = {name: inputs[name] for name in self.options if name in inputs}
         for name, default in self.options.items():
             if default is inspect.Parameter.empty and name not in options:
                 raise OptionError(f"{self.name}: the option {name}= is missing")
         return given, options
+
+    def full(self, value, given):
+        """The results with all the leading axes of the inputs, also those that a result does not depend on."""
+        bound, several = self.bind(given), isinstance(value, tuple)
+        pairs = zip(self.signature.results, value if several else (value,), strict=True)
+        results = [stretched(x, bound.shape(result)) for result, x in pairs]
+        return tuple(results) if several else results[0]
 
     def bind(self, given):
         return self.signature.bind(self.name, {name: x.shape for name, x in given.items()})
@@ -123,6 +133,19 @@ class Op:
         if d is None:
             return np.zeros(shape, dtype)
         return d if np.iscomplexobj(d) else d.astype(dtype, copy=False)
+
+
+def stretched(x, shape):
+    return x if x is None or x.shape == shape else np.broadcast_to(x, shape).copy()
+
+
+@contextmanager
+def owned(name):
+    """Put the op's name in front of what its module refuses."""
+    try:
+        yield
+    except (ShapeError, OptionError) as error:
+        raise type(error)(f"{name}: {error}") from None
 
 
 def options_of(forward, arguments):

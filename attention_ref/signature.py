@@ -4,20 +4,21 @@
 
 Square brackets name the last axes exactly; `...` are leading axes, which broadcast among the arguments, and the
 results have the broadcast of them. Round brackets take anything that broadcasts to the axes named. A `?` marks an
-optional argument, `:bool` a mask, `<v` integers from 0 to v - 1, `<=j` integers from 0 to j; everything else is
-floating-point. An axis is a letter, a multiple (`3h`) or a sum (`d+c`).
+optional argument. `:positive` are numbers above 0, `:bool` a mask, `:int` integers, `<v` integers from 0 to v - 1,
+`<=j` from 0 to j; everything else is floating-point. An axis is a letter, a multiple (`3h`) or a sum (`d+c`).
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from attention_ref.errors import ShapeError
 
 ARGUMENT = re.compile(
-    r"\s*(?P<name>[a-z]\w*)(?P<optional>\??)(?::(?P<kind>bool)|(?P<relation><=?)(?P<limit>[a-z]))?"
+    r"\s*(?P<name>[a-z]\w*)(?P<optional>\??)(?::(?P<kind>bool|int|positive)|(?P<relation><=?)(?P<limit>[a-z]))?"
     r"(?P<bracket>[\[(])(?P<axes>[^\])]*)[\])]\s*"
 )
 TERM = re.compile(r"(\d*)([a-z])")
@@ -30,7 +31,7 @@ class Axis:
 
     text: str
 
-    @property
+    @cached_property
     def terms(self):
         return [(int(n or 1), letter) for n, letter in TERM.findall(self.text)]
 
@@ -63,6 +64,7 @@ class Argument:
     kind: str = "float"
     limit: str = ""
     inclusive: bool = False
+    positive: bool = False
 
     def __str__(self):
         inner = " ".join(["..."] * self.leading + [axis.text for axis in self.axes])
@@ -83,7 +85,8 @@ def parse_arguments(text, whole):
         for axis in axes[leading:]:
             if not re.fullmatch(r"\d*[a-z](\+\d*[a-z])*", axis):
                 raise ValueError(f"signature {whole!r}: {axis!r} is not a letter, a multiple or a sum of letters")
-        kind = found["kind"] or ("int" if found["limit"] else "float")
+        positive = found["kind"] == "positive"
+        kind = "float" if positive else found["kind"] or ("int" if found["limit"] else "float")
         arguments.append(
             Argument(
                 found["name"],
@@ -94,6 +97,7 @@ def parse_arguments(text, whole):
                 kind,
                 found["limit"] or "",
                 found["relation"] == "<=",
+                positive,
             )
         )
         at = found.end()
@@ -165,9 +169,10 @@ def draw_array(rng, argument, shape, sizes, dtype):
     if argument.kind == "bool":
         return rng.random(shape) < 0.7
     if argument.kind == "int":
-        return rng.integers(0, sizes[argument.limit] + argument.inclusive, shape)
+        return rng.integers(0, sizes[argument.limit] + argument.inclusive if argument.limit else 2, shape)
     width = shape[-1] if argument.axes and not argument.leading else 1
-    return (rng.standard_normal(shape) / np.sqrt(max(width, 1))).astype(dtype)
+    values = rng.standard_normal(shape) / np.sqrt(max(width, 1))
+    return (np.exp(values) if argument.positive else values).astype(dtype)
 
 
 def bind_letters(owner, given):

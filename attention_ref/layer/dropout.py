@@ -1,0 +1,21 @@
+"""Dropout with a given keep mask: a dropped weight is 0, a kept one is scaled so that the mean stays."""
+
+import numpy as np
+
+SIGNATURE = "alpha[... i j] keep:bool(... i j) -> dropped[... i j]"
+FORMULA = r"\alpha_{ij} \leftarrow \alpha_{ij} \, [\text{kept}_{ij}] / (1 - p)"
+SOURCE = "Srivastava et al. 2014"
+VARIANTS = ({"options": {"p": 0.3}},)
+
+
+def definition(xp, alpha, keep, p):
+    return alpha * (keep / (1 - p))
+
+
+def forward(alpha, keep, p):
+    factor = alpha.dtype.type(0).real.dtype.type(1 / (1 - p))
+    return np.where(keep, alpha * factor, 0).astype(alpha.dtype, copy=False), {"keep": keep, "factor": factor}
+
+
+def backward(ddropped, *, keep, factor):
+    return {"alpha": np.where(keep, ddropped * factor, 0)}

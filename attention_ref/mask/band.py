@@ -1,0 +1,56 @@
+"""Causal masks and windows: a band around the diagonal on which the queries sit."""
+
+import numpy as np
+
+from attention_ref.errors import OptionError
+from attention_ref.mask.predicate import Mask, verdict
+
+
+class Band(Mask):
+    """p - left <= j <= p + right, both inclusive, None = unlimited."""
+
+    positional = True
+
+    def __init__(self, left, right):
+        self.left, self.right = left, right
+
+    def allows(self, i, j, p):
+        ahead = j - p
+        allowed = np.ones(ahead.shape, bool)
+        if self.left is not None:
+            allowed &= ahead >= -self.left
+        if self.right is not None:
+            allowed &= ahead <= self.right
+        return allowed
+
+    def status(self, rows, keys, offset=0):
+        low, high = span(rows, keys, offset)
+        left, right = (np.inf if side is None else side for side in (self.left, self.right))
+        return verdict(rows, keys, none=(high < -left) | (low > right), every=(low >= -left) & (high <= right))
+
+    def __repr__(self):
+        return "causal()" if (self.left, self.right) == (None, 0) else f"window({self.left}, {self.right})"
+
+
+def causal():
+    """The keys up to the query's own position: j <= p."""
+    return Band(None, 0)
+
+
+def window(left=None, right=None):
+    """The keys from `left` before the query's position to `right` after it, itself included; None is unlimited."""
+    return Band(reach("left", left), reach("right", right))
+
+
+def reach(side, value):
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise OptionError(f"window: {side} must be None or how many keys, 0 or more; got {value!r}")
+    return int(value)
+
+
+def span(rows, keys, offset):
+    """The least and the greatest j - p in a block, at each of the leading axes; every integer between occurs."""
+    offset = np.asarray(offset)
+    return keys.start - (rows.stop - 1) - offset, (keys.stop - 1) - rows.start - offset

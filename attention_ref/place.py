@@ -1,0 +1,100 @@
+"""Where one call's queries and keys stand: the offset, what is allowed, and what else depends on positions."""
+
+from functools import cached_property
+
+import numpy as np
+
+from attention_ref import mask as masks
+from attention_ref.adjust.relative import t5_bucket
+from attention_ref.errors import OptionError
+from attention_ref.options import pair
+from attention_ref.positions import relative, resolve_offset
+
+FILL = {"nan": lambda keys: np.nan, "uniform": lambda keys: 1 / max(keys, 1)}
+
+
+class Place:
+    """The positions of one call, from its options."""
+
+    def __init__(self, queries, keys, given, pairwise=True):
+        self.queries, self.keys, self.given, self.empty = queries, keys, given, None
+        self.mask = mask_of(given)
+        used = positional_options(given, self.mask)
+        if used and not pairwise:
+            raise OptionError(f"{used[0]} relates query and key positions; this rule's keys stand beside its queries")
+        lengths = given.get("q_lengths"), given.get("k_lengths")
+        self.offset = resolve_offset(given.get("align"), queries, keys, *lengths, needed=bool(used))
+
+    @cached_property
+    def allowed(self):
+        """The union of all masks as a dense boolean array, a bias of -inf included; None where there is none."""
+        allowed = None
+        if self.mask is not None:
+            self.mask.check(self.queries, self.keys)
+            allowed = self.mask.block(np.arange(self.queries), np.arange(self.keys), self.offset)
+        if "bias" in self.given:
+            banned = np.isneginf(self.given["bias"].real)
+            if banned.any():
+                allowed = ~banned if allowed is None else allowed & ~banned
+        return allowed
+
+    @cached_property
+    def relative(self):
+        return relative(self.queries, self.keys, self.offset)
+
+    @property
+    def distance(self):
+        return np.abs(self.relative)
+
+    def bucket(self, n):
+        given = self.given
+        two_sided = given.get("relative_bidirectional", True)
+        return t5_bucket(self.relative, n, given.get("relative_max_distance", 128), two_sided)
+
+    @property
+    def seen(self):
+        """What may reach the output: what is allowed, and the rows that `empty_row` has filled."""
+        if self.empty is None or self.allowed is None:
+            return self.allowed
+        return self.allowed | self.empty[..., None]
+
+    def look_for_empty_rows(self, s):
+        """Find the rows of the scores that are all -inf, where `empty_row` asks for something else than zeros."""
+        kind = self.given.get("empty_row", "zero")
+        if kind == "zero":
+            return
+        empty = np.isneginf(s.real).all(axis=-1)
+        if kind == "raise" and empty.any():
+            *leading, row = (int(n) for n in np.argwhere(empty)[0])
+            raise OptionError(f"query {row}{f' of {tuple(leading)}' * bool(leading)} may attend to no key")
+        if kind in FILL:
+            self.empty = empty
+
+
+def mask_of(given):
+    """All masks of a call as one, or None."""
+    parts = []
+    if "mask" in given:
+        parts.append(given["mask"])
+    if "allowed" in given:
+        parts.append(masks.dense(given["allowed"]))
+    if given.get("causal"):
+        parts.append(masks.causal())
+    if "window" in given:
+        parts.append(masks.window(*pair("window", given["window"])))
+    if "q_lengths" in given or "k_lengths" in given:
+        parts.append(masks.lengths(given.get("q_lengths"), given.get("k_lengths")))
+    if "q_segments" in given or "k_segments" in given:
+        if not ("q_segments" in given and "k_segments" in given):
+            raise OptionError("q_segments and k_segments belong together; only one was given")
+        parts.append(masks.segments(given["q_segments"], given["k_segments"]))
+    whole = None
+    for part in parts:
+        whole = part if whole is None else whole & part
+    return whole
+
+
+def positional_options(given, mask):
+    """The options of this call that depend on where a query sits among the keys."""
+    used = [f"{name}=" for name in ("causal", "window", "alibi_slopes", "relative_table", "align") if name in given]
+    return used or (["the mask"] if mask is not None and mask.positional else [])
