@@ -155,7 +155,7 @@ def dot_textbook(q, k, v, *, bias, softcap, alibi_slopes, sink, scale, distance,
     heads = np.arange(q.shape[-3]) // group
     k, v = k[..., heads, :, :], v[..., heads, :, :]
     s = (q @ t(k)) * scale
-    s = softcap[..., None, None] * anp.tanh(s / softcap[..., None, None])
+    s = softcap * anp.tanh(s / softcap)
     s = s + bias - alibi_slopes[..., None, None] * distance
     column = sink[..., None, None] + 0 * s[..., :1]
     alpha, lse = normalized(anp.concatenate([s, column], axis=-1))
@@ -166,7 +166,7 @@ def dot_textbook(q, k, v, *, bias, softcap, alibi_slopes, sink, scale, distance,
 def test_what_is_broadcast_is_bounded_in_its_own_shape(model):
     low, rng = ROUNDING[model], np.random.default_rng(7)
     shapes = {
-        "q": (3, 4, 5, 7), "k": (2, 11, 7), "v": (3, 2, 11, 3), "bias": (4, 1, 11), "softcap": (4,),
+        "q": (3, 4, 5, 7), "k": (2, 11, 7), "v": (3, 2, 11, 3), "bias": (4, 1, 11), "softcap": (4, 1, 1),
         "alibi_slopes": (4,), "sink": (4,), "scale": (3, 1, 1, 1),
     }  # fmt: skip
     inputs = {name: low(rng.normal(size=shape).astype(f32)) for name, shape in shapes.items()}
@@ -186,7 +186,7 @@ def test_what_is_broadcast_is_bounded_in_its_own_shape(model):
         return {name: make_vjp(flat, n)(*values)[0](along) for n, name in enumerate(inputs)}
 
     tensors = {name: inputs[name] for name in "qkv"}
-    options = {name: x for name, x in inputs.items() if name not in tensors} | {"distance": distance}
+    options = {name: x for name, x in inputs.items() if name not in tensors} | {"align": "top_left"}
     given = dict(zip(("o", "alpha", "lse"), cotangents, strict=True))
     delta = bound("dot", tensors, options, given, model)
     want, got = both(np.float64), both(f32)

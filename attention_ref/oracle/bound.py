@@ -9,13 +9,22 @@ sum may leave its format's range, the bound is infinite.
 import numpy as np
 
 from attention_ref.arrays import reduce_to
-from attention_ref.attention import find, finite
-from attention_ref.oracle import adjust, precision
+from attention_ref.attention import find
+from attention_ref.errors import OptionError
+from attention_ref.heads import groups
+from attention_ref.oracle import precision
+from attention_ref.oracle.adjust import SUBSTITUTES
 from attention_ref.oracle.near import concatenate, constant, exact, where
-from attention_ref.oracle.normalize import either, row_sums, softmax, softmax_backward
+from attention_ref.oracle.normalize import DoubleSoftmax, Sigmoid, Softmax
+from attention_ref.pipeline import RENAMED, finite
+from attention_ref.place import FILL, Place
 
-TENSORS = ("bias", "scale", "softcap", "sink", "alibi_slopes")
-
+NORMALIZERS = {
+    "softmax": Softmax,
+    "softmax_off_by_one": Softmax,
+    "double_softmax": DoubleSoftmax,
+    "sigmoid": Sigmoid,
+}
 WHOLE = ("q", "k", "v", "bias")  # whose gradients kernels write before they are summed over what was broadcast
 
 
@@ -27,7 +36,7 @@ def bound(rule, inputs, options=None, cotangents=None, model="f32", statistical=
     """
     model = precision.find(model, statistical)
     with np.errstate(all="ignore"):
-        plan = Plan(find(rule), inputs, options or {}, model)
+        plan = Plan(find(rule), {**inputs, **(options or {})}, model)
         results = plan.forward()
         if cotangents is not None:
             results |= plan.backward(*(cotangents.get(name) for name in ("o", "lse", "alpha")))
@@ -43,97 +52,88 @@ def delta(near, model):
 class Plan:
     """One call of attention with everything dense; the forward pass keeps what the backward pass needs."""
 
-    def __init__(self, rule, inputs, options, model):
-        self.model, self.pipeline = model, rule.module
-        self.normalize = options.get("normalize") or self.pipeline.own_normalize
-        self.dropout = options.get("dropout")
-        given = inputs | {name: options[name] for name in TENSORS if options.get(name) is not None}
-        self.shapes = {name: np.shape(x) for name, x in given.items()}
-        self.given = {name: exact(finite(np.asarray(x, np.float64)), model) for name, x in given.items()}
-        self.allowed = allowed_keys(options)
-        self.distance = options.get("distance")
-        self.share_heads()
-
-    def share_heads(self):
-        """Repeat the heads of keys and values for the query heads that share them."""
-        heads = self.shapes["q"][:-2][-1:]
+    def __init__(self, rule, given, model):
+        arrays, options = rule.check(rule.named((), given))
+        self.model, self.pipeline, self.options = model, rule.module, arrays | options
+        self.shapes = {name: x.shape for name, x in arrays.items() if x.dtype.kind == "f"}
+        self.given = {name: exact(finite(arrays[name].astype(float)), model) for name in self.shapes}
+        self.place = Place(self.shapes["q"][-2], self.shapes["v"][-2], self.options, self.pipeline.pairwise)
+        self.name = self.options.get("normalize", self.pipeline.own_normalize)
+        if self.name not in NORMALIZERS:
+            raise OptionError(f"there is no error bound for normalize={self.name!r}; for {', '.join(NORMALIZERS)}")
         for name in "kv":
-            few = self.shapes[name][:-2][-1:]
-            if heads and few and 1 < few[0] < heads[0]:
-                self.given[name] = np.repeat(self.given[name], heads[0] // few[0], axis=-3)
+            g = groups(self.shapes["q"], self.shapes[name])
+            if g:
+                self.given[name] = np.repeat(self.given[name], self.shapes["q"][-3] // g, axis=-3)
 
     def forward(self):
-        parameters = {name: x for name, x in self.given.items() if name not in ("v", *TENSORS)}
-        s, self.scored = self.pipeline.score.forward(**parameters)
+        given = self.options | self.given
+        s, self.scored = self.pipeline.score.forward(**{name: given[name] for name in ("q", "k", *self.parameters)})
         self.steps = []
-        for forward, backward, arguments in self.stages():
-            s, taped = forward(s, **arguments)
-            self.steps.append((backward, taped))
+        for name, op, arguments in self.pipeline.stages(given["q"], given["v"], self.place, given, {}):
+            if name == "alpha":
+                break
+            if name != "masked":
+                op = SUBSTITUTES.get(name, op)
+                s, taped = op.forward(s, **arguments)
+                self.steps.append((op, taped))
         s = s.settled()
-        allowed = np.ones(s.shape, bool) if self.allowed is None else np.broadcast_to(self.allowed, s.shape)
-        self.keys, self.keep = s.shape[-1], allowed
-        if "sink" in self.given:
-            s, allowed = with_column(s, self.given["sink"]), with_true_column(allowed)
-        self.weights = [softmax(s, allowed)]
-        if self.normalize == "double_softmax":
-            self.weights.append(softmax(self.weights[0].alpha, allowed))
-        alpha = self.weights[-1].alpha[..., : self.keys]
-        self.o = self.result(self.dropped(alpha) @ self.given["v"])
+        self.keys, allowed = s.shape[-1], self.place.allowed
+        self.allowed = np.broadcast_to(True if allowed is None else allowed, s.shape)
+        sink = self.sink()
+        self.normalizer = NORMALIZERS[self.name](
+            s if sink is None else with_column(s, sink),
+            self.allowed if sink is None else np.concatenate([self.allowed, self.allowed[..., :1] | True], axis=-1),
+        )
+        alpha = self.filled(self.normalizer.alpha[..., : self.keys])
+        self.o = self.result(self.dropped(alpha) @ given["v"])
         results = {"o": self.o, "alpha": self.result(alpha)}
-        return results | ({"lse": self.weights[0].lse} if self.normalize == "softmax" else {})
+        return results | ({} if self.normalizer.lse is None else {"lse": self.normalizer.lse})
 
-    def stages(self):
-        """(forward, backward, arguments) of every stage that applies, in order."""
-        given = self.given
-        if "scale" in given:
-            yield adjust.scale_forward, adjust.scale_backward, {"scale": given["scale"]}
-        elif self.pipeline.own_scale:
-            own = constant(self.pipeline.own_scale(given["q"]), self.model)
-            yield adjust.scale_forward, adjust.scale_backward, {"scale": own}
-        if "softcap" in given:
-            yield adjust.softcap_forward, adjust.softcap_backward, {"softcap": given["softcap"]}
-        if "bias" in given:
-            yield adjust.bias_forward, adjust.bias_backward, {"bias": given["bias"]}
-        if "alibi_slopes" in given:
-            slopes = {"alibi_slopes": given["alibi_slopes"], "distance": self.distance}
-            yield adjust.alibi_forward, adjust.alibi_backward, slopes
+    @property
+    def parameters(self):
+        return self.pipeline.parameters
+
+    def sink(self):
+        if self.name == "softmax_off_by_one":
+            return exact(np.zeros(()), self.model)
+        return self.given.get("sink")
+
+    def filled(self, alpha):
+        """What `empty_row` gives to the rows in which nothing is allowed."""
+        kind = self.options.get("empty_row")
+        if kind not in FILL:
+            return alpha
+        return where(self.allowed.any(axis=-1, keepdims=True), alpha, constant(FILL[kind](self.keys), alpha.model))
 
     def dropped(self, alpha):
-        if self.dropout is None:
+        if "dropout" not in self.options:
             return alpha
-        keep, p = self.dropout
-        return where(keep, alpha * constant(1 / (1 - p), self.model), 0)
+        return where(self.options["dropout"], alpha * constant(1 / (1 - self.options["dropout_p"]), alpha.model), 0)
 
     def backward(self, do=None, dlse=None, dalpha=None):
         """The gradient of every input. D has two ways: Σ α∘dα, and Σ do∘o of the kernel's own rounded o."""
         model = self.model.backward()
+        do = np.zeros(self.o.shape) if do is None else do
         do, dlse, dalpha = (None if d is None else exact(d, model) for d in (do, dlse, dalpha))
-        weights, v = self.weights[-1], self.given["v"].with_model(model)
-        again = weights.again[..., : self.keys]
-        do = exact(np.zeros(self.o.shape), model) if do is None else do
+        v, again = self.given["v"].with_model(model), self.filled(self.normalizer.again[..., : self.keys])
         grads = {"v": np.swapaxes(self.dropped(again), -1, -2) @ do}
         da = self.dropped(do @ np.swapaxes(v, -1, -2))
         through_o = (do * self.o).sum(axis=-1)
         if dalpha is not None:
             da, through_o = da + dalpha, through_o + (dalpha * again).sum(axis=-1)
-        ds = self.softmax_backward(da, through_o, dlse)
+        if self.sink() is not None:
+            da = with_column(da, exact(np.zeros(()), model))
+        ds = self.normalizer.backward(da, through_o, dlse)
         if "sink" in self.given:
             grads["sink"] = ds[..., self.keys].sum(axis=-1)
-        ds = as_operand(where(self.keep, ds[..., : self.keys], 0))
-        for backward, taped in reversed(self.steps):
-            ds, more = backward(ds, **taped)
-            ds, grads = still_operand(ds), grads | more
+        ds = as_operand(where(self.allowed, ds[..., : self.keys], 0))
+        for op, taped in reversed(self.steps):
+            here = op.backward(ds, **taped)
+            ds, grads = still_operand(here.pop("s")), grads | here
         grads |= self.pipeline.score.backward(ds, **self.scored)
-        return {name: self.result(self.summed(name, grads[name])) for name in self.given}
-
-    def softmax_backward(self, da, through_o, dlse):
-        if "sink" in self.given:
-            da = with_column(da, exact(np.zeros(()), da.model))
-        row = either(row_sums(self.weights[-1], da), through_o)
-        if self.normalize == "double_softmax":
-            da = softmax_backward(self.weights[1], da, row)
-            row = row_sums(self.weights[0], da)
-        return softmax_backward(self.weights[0], da, row if dlse is None else row - dlse)
+        grads = {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
+        return {name: self.result(self.summed(name, grads[name])) for name in self.shapes}
 
     def result(self, near):
         return near.rounded(self.model.out)
@@ -144,9 +144,7 @@ class Plan:
         The parts may have been written to memory in the output format first; or all were one sum of that many terms.
         """
         shape = self.shapes[name]
-        if name in ("softcap", "alibi_slopes"):
-            near = near.sum(axis=(-2, -1))
-        if name in "kv" and near.ndim > 2 and len(shape) > 2 and 1 < shape[-3] < near.shape[-3]:
+        if name in "kv" and groups(near.shape, shape):
             near = near.reshape(*near.shape[:-3], shape[-3], -1, *near.shape[-2:])
             shape = (*shape[:-2], 1, *shape[-2:])
         if near.shape == shape:
@@ -173,25 +171,11 @@ def still_operand(ds):
     """ds times a factor: its relative rounding stays what it was, before or after; it may underflow once more."""
     settled = ds.settled()
     if not ds.model.rounds_inputs:
-        settled.inherited = settled.inherited + ds.model.lost(ds.model.operand)
+        settled.inherited = settled.inherited + np.where(ds.upper > 0, ds.model.lost(ds.model.operand), 0)
         settled.given = True
     return settled
 
 
-def allowed_keys(options):
-    """All that masks, as one dense array: `allowed` and a bias of −inf; None where there is nothing."""
-    allowed, bias = options.get("allowed"), options.get("bias")
-    if bias is not None and np.isneginf(bias).any():
-        banned = np.isneginf(bias)
-        allowed = ~banned if allowed is None else allowed & ~banned
-    return allowed
-
-
 def with_column(x, last):
-    """x with one more column, a value for each row or for all."""
-    column = np.broadcast_to(last[..., None, None] if last.ndim else last, (*x.shape[:-1], 1))
-    return concatenate([x, column], axis=-1)
-
-
-def with_true_column(allowed):
-    return np.concatenate([allowed, np.ones((*allowed.shape[:-1], 1), bool)], axis=-1)
+    """x with one more column, a value for each of the leading axes or for all."""
+    return concatenate([x, np.broadcast_to(last[..., None, None], (*x.shape[:-1], 1))], axis=-1)

@@ -61,7 +61,10 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
         return self.each(lambda x: x[index])
 
     def like(self, x):
-        return x if isinstance(x, Near) else exact(x, self.model)
+        """A plain float, such as 1/√d, a kernel has to round or compute; an array is given."""
+        if isinstance(x, Near):
+            return x
+        return constant(x, self.model) if type(x) is float else exact(x, self.model)
 
     def each(self, function, *args, **kwargs):
         """The same rearrangement of all parts."""

@@ -14,49 +14,86 @@ for parts merged by their lse, and for a backward pass that recomputes α = exp(
 normalizer from both sides: 1/Σ α e^{−a} ≤ e^{Σ α a} ≤ Σ α e^a (Jensen).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from attention_ref.oracle.near import Near, with_error
+from attention_ref.oracle.near import with_error
 
 
-@dataclass(frozen=True)
-class Weights:
-    """alpha as the forward pass and as the backward pass has it, and lse."""
+class Softmax:
+    """The weights of scores as the forward pass has them (alpha), as the backward pass has them (again), and lse.
 
-    alpha: Near
-    again: Near
-    lse: Near
+    Keys that are not allowed have weight 0, and a row without any has lse −inf. A sink is one more key.
+    """
+
+    def __init__(self, s, allowed):
+        model, u, c = s.model, s.model.u, s.model.ulps
+        n = allowed.sum(axis=-1, keepdims=True)
+        value = np.where(allowed, s.value, -np.inf)
+        error = np.where(allowed, s.error, 0)
+        m = np.where(n > 0, np.max(value, axis=-1, keepdims=True, initial=-np.inf), 0)
+        e = np.exp(value - m)
+        z = np.where(n > 0, np.sum(e, axis=-1, keepdims=True), 1)
+        alpha, log_z = e / z, np.log(z)
+        lse = m + log_z
+
+        size = np.where(allowed, np.abs(s.value), 0)
+        below = np.where(allowed, m - s.value, 0)
+        rescaled = model.effective(overtaken(value, error, allowed))
+        a = error + u * (2 * size + 3 * below) + (c + (c + 1) * rescaled) * u
+        few = model.gamma(n) + (2 * c + 8) * u
+        g = log_mean_exp(alpha, a, allowed) + few + 4 * u * (np.abs(m) + np.abs(lse)) + n * model.tiny
+        moved = np.where(allowed, np.where(alpha > 0, alpha * np.expm1(a + g), 0) + 4 * model.tiny, 0)
+        most = np.where(allowed, np.maximum(alpha, 1 - alpha) + few, 0)
+        off = g + u * (c * np.abs(log_z) + 4 * np.abs(m) + np.abs(lse))
+        self.alpha = with_error(alpha, np.fmin(moved, most), model)
+        self.again = with_error(alpha, moved, model.backward())
+        self.lse = with_error(np.where(n > 0, lse, -np.inf)[..., 0], np.where(n > 0, off, 0)[..., 0], model)
+
+    def backward(self, dalpha, through_o, dlse):
+        row = either(self.row(dalpha), through_o)
+        return self.ds(dalpha, row if dlse is None else row - dlse)
+
+    def row(self, dalpha):
+        """D = Σ_j α_j dα_j."""
+        return (self.again * dalpha.settled()).sum(axis=-1).settled()
+
+    def ds(self, dalpha, row):
+        """α ∘ (dα − D): Δds = (α + Δα)(Δdα + ΔD) + Δα |dα − D| + 4u α (|dα| + |D|) + …, also as α ∘ dα − α D."""
+        apart = dalpha.settled() - row.settled()[..., None]
+        apart.depth = apart.depth + 2
+        return (self.again * apart.settled()).settled()
 
 
-def softmax(s, allowed):
-    """The weights of scores; the keys that are not allowed have weight 0, and a row without any has lse −inf."""
-    model, u, c = s.model, s.model.u, s.model.ulps
-    n = allowed.sum(axis=-1, keepdims=True)
-    value = np.where(allowed, s.value, -np.inf)
-    error = np.where(allowed, s.error, 0)
-    m = np.max(value, axis=-1, keepdims=True, initial=-np.inf)
-    m = np.where(n > 0, m, 0)
-    e = np.exp(value - m)
-    z = np.sum(e, axis=-1, keepdims=True)
-    alpha, log_z = e / np.where(n > 0, z, 1), np.log(np.where(n > 0, z, 1))
-    lse = m + log_z
+class DoubleSoftmax:
+    """Softmax of softmax; it has no lse."""
 
-    size = np.where(allowed, np.abs(s.value), 0)
-    below = np.where(allowed, m - s.value, 0)
-    rescaled = model.effective(overtaken(value, error, allowed))
-    a = error + u * (2 * size + 3 * below) + (c + (c + 1) * rescaled) * u
-    g = log_mean_exp(alpha, a, allowed) + model.gamma(n) + (2 * c + 8) * u
-    g = g + 4 * u * (np.abs(m) + np.abs(lse)) + n * model.tiny
-    moved = np.where(allowed, np.where(alpha > 0, alpha * np.expm1(a + g), 0) + 4 * model.tiny, 0)
-    most = np.maximum(alpha, 1 - alpha) + model.gamma(n) + (2 * c + 8) * u
-    off = g + u * (c * np.abs(log_z) + 4 * np.abs(m) + np.abs(lse))
-    return Weights(
-        alpha=with_error(alpha, np.where(allowed, np.fmin(moved, most), 0), model),
-        again=with_error(alpha, moved, model.backward()),
-        lse=with_error(np.where(n > 0, lse, -np.inf)[..., 0], np.where(n > 0, off, 0)[..., 0], model),
-    )
+    lse = None
+
+    def __init__(self, s, allowed):
+        self.first = Softmax(s, allowed)
+        self.second = Softmax(self.first.alpha, allowed)
+        self.alpha, self.again = self.second.alpha, self.second.again
+
+    def backward(self, dalpha, through_o, dlse):
+        dfirst = self.second.backward(dalpha, through_o, None)
+        return self.first.ds(dfirst, self.first.row(dfirst))
+
+
+class Sigmoid:
+    """1 / (1 + e^{−s}), each key for itself: |Δα| ≤ α (e^a − 1) with a = Δs + u (2|s| + 2c + 4), as |(log σ)'| ≤ 1."""
+
+    lse = None
+
+    def __init__(self, s, allowed):
+        model = s.model
+        alpha = np.where(allowed, 1 / (1 + np.exp(-s.value)), 0)
+        a = s.error + model.u * (2 * np.abs(s.value) + 2 * model.ulps + 4)
+        moved = np.where(allowed, alpha * np.expm1(a) + 4 * model.tiny, 0)
+        self.alpha = with_error(alpha, np.fmin(moved, np.where(allowed, 1, 0)), model)
+        self.again = self.alpha.with_model(model.backward())
+
+    def backward(self, dalpha, through_o, dlse):
+        return (dalpha.settled() * (self.again * (1 - self.again).settled())).settled()
 
 
 def overtaken(value, error, allowed):
@@ -78,19 +115,6 @@ def log_mean_exp(alpha, a, allowed):
     shifted = np.where(allowed & (alpha > 0), np.exp(a - np.where(np.isfinite(top), top, 0)), 0)
     mean = np.sum(np.where(alpha > 0, alpha * shifted, 0), axis=-1, keepdims=True)
     return np.where(np.isfinite(top), top + np.log(np.where(mean > 0, mean, 1)), np.inf)
-
-
-def softmax_backward(weights, dalpha, row):
-    """ds = α ∘ (dα − D): Δds = (α + Δα)(Δdα + ΔD) + Δα |dα − D| + 4u α (|dα| + |D|) + …, also as α ∘ dα − α D."""
-    alpha = weights.again
-    apart = dalpha.settled() - row.settled()[..., None]
-    apart.depth = apart.depth + 2
-    return (alpha * apart.settled()).settled()
-
-
-def row_sums(weights, dalpha):
-    """D = Σ_j α_j dα_j."""
-    return (weights.again * dalpha.settled()).sum(axis=-1).settled()
 
 
 def either(one, other):
