@@ -7,7 +7,8 @@ from autograd import make_vjp
 from autograd.extend import defvjp, primitive
 
 import attention_ref as ar
-from attention_ref.oracle.bound import bound
+from attention_ref.emulate import KERNEL, emulate
+from attention_ref.oracle.bound import bound, terms
 from attention_ref.oracle.near import exact
 from attention_ref.oracle.precision import MODELS, find
 from tests.kernels import ROUNDING, f32
@@ -151,6 +152,49 @@ def test_no_order_of_work_exceeds_the_bound(rule, model, spread):
             assert score <= 1, f"{name}: {score}, seed {number}"
 
 
+def narrowed(x, low):
+    return low(x.astype(f32)) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+def widened(x):
+    return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+NORMALIZED = [{"normalize": name} for name in ("softmax_off_by_one", "entmax15", "sigmoid", "sparsemax")]
+
+
+@pytest.mark.parametrize("rule", ar.rules)
+@pytest.mark.parametrize("model", ["f32", "f16/f32acc"])
+def test_every_option_of_every_rule_is_bounded(rule, model):
+    rule = ar.rules[rule]
+    low, dtype = ROUNDING[model], {"f32": "float32", "f16/f32acc": "float16"}[model]
+    for variant in range(len(rule.variants)):
+        for options in [{}, *NORMALIZED]:
+            drawn = rule.example(seed=variant, variant=variant, leading=(2,)) | options
+            if not (options and ("sink" in drawn or "empty_row" in drawn)):
+                one_call(rule, drawn, low, dtype, model)
+
+
+def one_call(rule, drawn, low, dtype, model):
+    given = {name: narrowed(x, low) for name, x in drawn.items() if x is not None}
+    wide = ar.attention(**{name: widened(x) for name, x in given.items()}, rule=rule)
+    twice = [stage for stage, option in (("alpha", "dropout"), ("ds", "softcap")) if option in given]
+    stages = [stage for stage in KERNEL if stage not in twice]  # a kernel rounds these once, not at every stage
+    ours = emulate(dtype, stages)(**given, rule=rule)
+    rng = np.random.default_rng(3)
+    shapes = {name: getattr(wide, name).shape for name in ("o", "lse", "alpha") if getattr(wide, name) is not None}
+    cotangents = {name: low(rng.normal(size=shape).astype(f32)) for name, shape in shapes.items()}
+    want = wide.backward(*(cotangents.get(name) for name in ("o", "lse", "alpha")))
+    got = ours.backward(*(cotangents.get(name) for name in ("o", "lse", "alpha")))
+    delta = bound(rule, given, {}, cotangents, model)
+    assert set(delta) == set(shapes) | set(want)
+    for name, limit in delta.items():
+        exactly, ours_is = (getattr(wide, name), getattr(ours, name)) if name in shapes else (want[name], got[name])
+        assert limit.shape == exactly.shape, name
+        kept = ours_is if name == "lse" else low(np.asarray(ours_is, f32))
+        assert scores(kept, exactly, limit).max(initial=0) <= 1, (name, given.keys())
+
+
 def dot_textbook(q, k, v, *, bias, softcap, alibi_slopes, sink, scale, distance, group):
     heads = np.arange(q.shape[-3]) // group
     k, v = k[..., heads, :, :], v[..., heads, :, :]
@@ -219,6 +263,19 @@ def test_a_masked_key_brings_nothing_to_the_bound_be_it_nan():
     poisoned = bound("dot", {"q": q, "k": k, "v": v}, {"allowed": allowed}, {"o": q})
     assert all(np.isfinite(x).all() for x in poisoned.values())
     np.testing.assert_allclose(poisoned["o"][:-1], plainly["o"][:-1], rtol=1e-12)
+
+
+def test_the_terms_add_up_to_the_bound():
+    rng = np.random.default_rng(0)
+    inputs = {name: ROUNDING["bf16/f32acc"](rng.normal(size=(7, 5)).astype(f32)) for name in "qkv"}
+    whole = bound("dot", inputs, {}, {"o": inputs["q"]}, "bf16/f32acc")
+    parts = terms("dot", inputs, {}, {"o": inputs["q"]}, "bf16/f32acc")
+    assert list(parts) == ["accumulation", "operands", "output", "underflow"]
+    for name in whole:
+        together = sum(part[name] for part in parts.values())
+        np.testing.assert_allclose(together, whole[name], rtol=0.05)
+    assert (parts["output"]["o"] < parts["operands"]["o"]).all()
+    assert (parts["underflow"]["o"] < 1e-30).all()
 
 
 def test_what_has_no_bound_says_so():

@@ -15,16 +15,10 @@ from attention_ref.heads import groups
 from attention_ref.oracle import precision
 from attention_ref.oracle.adjust import SUBSTITUTES
 from attention_ref.oracle.near import concatenate, constant, exact, where
-from attention_ref.oracle.normalize import DoubleSoftmax, Sigmoid, Softmax
+from attention_ref.oracle.normalize import NORMALIZERS
 from attention_ref.pipeline import RENAMED, finite
 from attention_ref.place import FILL, Place
 
-NORMALIZERS = {
-    "softmax": Softmax,
-    "softmax_off_by_one": Softmax,
-    "double_softmax": DoubleSoftmax,
-    "sigmoid": Sigmoid,
-}
 WHOLE = ("q", "k", "v", "bias")  # whose gradients kernels write before they are summed over what was broadcast
 
 
@@ -43,9 +37,18 @@ def bound(rule, inputs, options=None, cotangents=None, model="f32", statistical=
         return {name: delta(near, model) for name, near in results.items()}
 
 
+def terms(rule, inputs, options=None, cotangents=None, model="f32"):
+    """The bound with one kind of error at a time: {"accumulation": {"o": Δ, …}, "operands": …, …}, by kind.
+
+    To first order they add up to the bound; the largest at an element is what dominates there.
+    """
+    model = precision.find(model)
+    return {kind: bound(rule, inputs, options, cotangents, alone) for kind, alone in model.alone().items()}
+
+
 def delta(near, model):
     """The error as an array; what is not a number has no bound. The oracle's own error, in float64, is on top."""
-    error = near.error * (1 + precision.FORMATS["f64"].u / model.u)
+    error = near.error * (1 + precision.FORMATS["f64"].u / (model.u or 1))
     return np.where(np.isnan(error), np.inf, error)
 
 

@@ -1,6 +1,6 @@
-"""Softmax and lse of scores with an error, and the way back, for any kernel: two passes, online, split, base 2.
+"""Normalizers of scores with an error, and the way back, for any kernel: two passes, online, split, base 2.
 
-Written for a row i with n allowed keys; u and c are the working format's roundoff and the ulps of exp:
+Softmax and lse, written for a row i with n allowed keys; u and c are the working format's roundoff and the ulps of exp:
 
     a_j  = Δs_j + u (2|s_j| + 3|s_j − m|) + (c + (c + 1) R_j) u
     g    = log Σ_k α_k e^{a_k} + γ_n + (2c + 8) u + 4u (|m| + |lse|) + n η
@@ -16,7 +16,8 @@ normalizer from both sides: 1/Σ α e^{−a} ≤ e^{Σ α a} ≤ Σ α e^a (Jens
 
 import numpy as np
 
-from attention_ref.oracle.near import with_error
+from attention_ref.normalize import entmax15, sparsemax
+from attention_ref.oracle.near import where, with_error
 
 
 class Softmax:
@@ -96,6 +97,82 @@ class Sigmoid:
         return (dalpha.settled() * (self.again * (1 - self.again).settled())).settled()
 
 
+class Threshold:
+    """max(x − τ, 0), τ such that a row's weights sum to 1, with x less the row's maximum.
+
+    τ moves by no more than the largest move of a score, as it grows with each and by t when all grow by t. Each x that
+    it is computed from lies within 1 of the maximum, so |Δτ| ≤ max Δx + 8 γ_{n+4}, and Δroot = Δx + Δτ less the gap by
+    which a key is below the threshold.
+    """
+
+    lse = None
+    divisor = 1
+
+    def __init__(self, s, allowed):
+        model = s.model
+        n = allowed.sum(axis=-1, keepdims=True)
+        x = np.where(allowed, s.value / self.divisor, -np.inf)
+        root = self.roots(np.where(allowed, s.value, -np.inf))
+        tau = np.max(np.where(root > 0, x - root, -np.inf), axis=-1, keepdims=True, initial=-np.inf)
+        off = np.where(allowed, s.error / self.divisor + 2 * model.u * np.abs(x), 0)
+        off = off + np.max(off, axis=-1, keepdims=True, initial=0) + 8 * model.gamma(n + 4)
+        gap = np.where(root > 0, 0, tau - x)
+        near = with_error(root, np.where(allowed, np.maximum(off - gap, 0), 0), model)
+        self.unclear = (allowed & (np.abs(tau - x) <= off)).any(axis=-1, keepdims=True)
+        self.root = near.with_model(model.backward())
+        self.alpha = self.weights(near).settled()
+        self.again = self.alpha.with_model(model.backward())
+
+    def centered(self, weight, dalpha):
+        """w ∘ (dα − Σ w∘dα / Σ w)."""
+        total = weight.sum(axis=-1, keepdims=True).settled()
+        total = where(total.value == 0, 1, total)
+        mean = ((weight * dalpha).sum(axis=-1, keepdims=True) / total).settled()
+        return (weight * (dalpha - mean).settled()).settled()
+
+
+class Sparsemax(Threshold):
+    """Where a key's weight may be zero or not, given the errors, its row's gradient has no bound: it jumps."""
+
+    @staticmethod
+    def roots(s):
+        return sparsemax.forward(s)[0]
+
+    @staticmethod
+    def weights(root):
+        return root
+
+    def backward(self, dalpha, through_o, dlse):
+        support = (self.root.value > 0).astype(float)
+        ds = self.centered(with_error(support, 0, self.root.model), dalpha.settled())
+        return where(self.unclear, with_error(ds.value, np.inf, ds.model), ds)
+
+
+class Entmax15(Threshold):
+    divisor = 2
+
+    @staticmethod
+    def roots(s):
+        return entmax15.forward(s)[1]["root"]
+
+    @staticmethod
+    def weights(root):
+        return root * root
+
+    def backward(self, dalpha, through_o, dlse):
+        return self.centered(self.root, dalpha.settled())
+
+
+NORMALIZERS = {
+    "softmax": Softmax,
+    "softmax_off_by_one": Softmax,
+    "double_softmax": DoubleSoftmax,
+    "sigmoid": Sigmoid,
+    "sparsemax": Sparsemax,
+    "entmax15": Entmax15,
+}
+
+
 def overtaken(value, error, allowed):
     """For each key of a row, how many allowed keys may have a higher score, given the errors."""
     high = np.where(allowed, value + error, -np.inf)
@@ -110,11 +187,10 @@ def overtaken(value, error, allowed):
 
 
 def log_mean_exp(alpha, a, allowed):
-    """log Σ_k α_k e^{a_k}, without overflow."""
+    """log Σ_k α_k e^{a_k}, to its own last digits where a is small; at most the largest a where e^a overflows."""
     top = np.max(np.where(allowed, a, 0), axis=-1, keepdims=True, initial=0)
-    shifted = np.where(allowed & (alpha > 0), np.exp(a - np.where(np.isfinite(top), top, 0)), 0)
-    mean = np.sum(np.where(alpha > 0, alpha * shifted, 0), axis=-1, keepdims=True)
-    return np.where(np.isfinite(top), top + np.log(np.where(mean > 0, mean, 1)), np.inf)
+    excess = np.sum(np.where(allowed & (alpha > 0), alpha * np.expm1(a), 0), axis=-1, keepdims=True)
+    return np.where(top < 500, np.log1p(excess), top)
 
 
 def either(one, other):

@@ -20,6 +20,17 @@ class Format:
     normal: float
     largest: float
 
+    def __bool__(self):
+        return self.u > 0 or self.subnormal > 0
+
+    def relative(self):
+        """The format without underflow."""
+        return replace(self, subnormal=0.0, normal=0.0)
+
+    def absolute(self):
+        """The format's underflow alone."""
+        return replace(self, u=0.0)
+
 
 EXACT = Format(0.0, 0.0, 0.0, inf)
 FORMATS = {
@@ -31,6 +42,8 @@ FORMATS = {
     "e4m3": Format(2.0**-4, 2.0**-9, 2.0**-6, 448.0),
     "e5m2": Format(2.0**-3, 2.0**-16, 2.0**-14, 57344.0),
 }
+PLACES = ("work", "operand", "pulled", "stored", "out")
+KINDS = {"accumulation": ("work",), "operands": ("operand", "pulled"), "storage": ("stored",), "output": ("out",)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ class Model:
 
     def rounding(self, form, size):
         """The error of rounding a number of at most this size: u |x| + what underflows; overflow has no bound."""
-        if form is EXACT:
+        if not form:
             return np.zeros_like(size)
         return np.where(size > form.largest, inf, form.u * size + np.where(size > 0, self.lost(form), 0))
 
@@ -84,6 +97,14 @@ class Model:
         """γ_n = n u / (1 − n u): what n roundings in a row, in any order, can do to a sum of products."""
         n = self.effective(n) * self.u
         return np.where(n < 1, n / np.where(n < 1, 1 - n, 1), inf)
+
+    def alone(self):
+        """{kind of error: the model with that kind only}, for the kinds that it has."""
+        own = {name: getattr(self, name) for name in PLACES if getattr(self, name) is not None}
+        none = replace(self, **dict.fromkeys(own, EXACT))
+        kinds = {kind: {name: own[name].relative() for name in names if name in own} for kind, names in KINDS.items()}
+        kinds["underflow"] = {name: form.absolute() for name, form in own.items()}
+        return {kind: replace(none, **forms) for kind, forms in kinds.items() if any(map(bool, forms.values()))}
 
     def backward(self):
         return replace(self, operand=self.pulled or self.operand)
