@@ -178,7 +178,8 @@ def test_every_option_of_every_rule_is_bounded(rule, model):
 def one_call(rule, drawn, low, dtype, model):
     given = {name: narrowed(x, low) for name, x in drawn.items() if x is not None}
     wide = ar.attention(**{name: widened(x) for name, x in given.items()}, rule=rule)
-    twice = [stage for stage, option in (("alpha", "dropout"), ("ds", "softcap")) if option in given]
+    scaled = rule.module.own_scale or "softcap" in given or "scale" in given
+    twice = ["alpha"] * ("dropout" in given) + ["ds"] * bool(scaled)
     stages = [stage for stage in KERNEL if stage not in twice]  # a kernel rounds these once, not at every stage
     ours = emulate(dtype, stages)(**given, rule=rule)
     rng = np.random.default_rng(3)

@@ -12,6 +12,9 @@ and   error = inherited + γ_depth · size.   Size and not |value|, because a ke
 another order, or adds two sums as one, cancels at another place: (q W) k or q (W k), W_q q + W_k k or W [q; k].
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from attention_ref.oracle.precision import CONFIDENCE
@@ -69,7 +72,7 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
     def each(self, function, *args, **kwargs):
         """The same rearrangement of all parts."""
         parts = [function(getattr(self, part), *args, **kwargs) for part in PARTS]
-        return Near(*parts, self.model, self.given)
+        return assembled(parts, self.model, self.given)
 
     def sum(self, axis=None, keepdims=False):
         return total(self, axis, keepdims)
@@ -81,7 +84,7 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
         return self
 
     def with_model(self, model):
-        return Near(*(getattr(self, part) for part in PARTS), model, self.given)
+        return assembled([getattr(self, part) for part in PARTS], model, self.given)
 
     def settled(self):
         """A number that a kernel has: what cancelled on the way is past, its error is inherited from here on."""
@@ -102,6 +105,11 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
         if not self.given or self.model.rounds_inputs:
             fresh = fresh + self.model.rounding(self.model.operand, self.upper)
         return fresh
+
+
+def assembled(parts, model, given):
+    value, size, depth, inherited = parts
+    return Near(value, size, depth, inherited, model, given)
 
 
 def exact(x, model):
@@ -224,21 +232,21 @@ def where(condition, a, b):
     model = (a if isinstance(a, Near) else b).model
     a, b = (x if isinstance(x, Near) else exact(x, model) for x in (a, b))
     parts = [np.where(condition, getattr(a, part), getattr(b, part)) for part in PARTS]
-    return Near(*parts, model, a.given and b.given)
+    return assembled(parts, model, a.given and b.given)
 
 
 def concatenate(several, axis=0):
     model = next(x.model for x in several if isinstance(x, Near))
     several = [x if isinstance(x, Near) else exact(x, model) for x in several]
     parts = [np.concatenate([getattr(x, part) for x in several], axis=axis) for part in PARTS]
-    return Near(*parts, model, all(x.given for x in several))
+    return assembled(parts, model, all(x.given for x in several))
 
 
 def compared(ufunc):
     return lambda a, b: ufunc(a.value, b.value)
 
 
-UFUNCS = {
+UFUNCS: dict[Any, Callable] = {
     np.add: add,
     np.subtract: subtract,
     np.multiply: multiply,
@@ -249,5 +257,5 @@ UFUNCS = {
     np.tanh: tanh,
     np.sqrt: sqrt,
 } | {u: compared(u) for u in (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)}
-FUNCTIONS = {np.sum: total, np.max: largest, np.where: where, np.concatenate: concatenate}
+FUNCTIONS: dict[Any, Callable] = {np.sum: total, np.max: largest, np.where: where, np.concatenate: concatenate}
 STRUCTURAL = {np.swapaxes, np.moveaxis, np.broadcast_to, np.reshape, np.expand_dims, np.transpose, np.repeat}

@@ -14,6 +14,8 @@ for parts merged by their lse, and for a backward pass that recomputes α = exp(
 normalizer from both sides: 1/Σ α e^{−a} ≤ e^{Σ α a} ≤ Σ α e^a (Jensen).
 """
 
+from typing import Any
+
 import numpy as np
 
 from attention_ref.normalize import entmax15, sparsemax
@@ -106,22 +108,17 @@ class Threshold:
     """
 
     lse = None
-    divisor = 1
 
-    def __init__(self, s, allowed):
+    def __init__(self, s, allowed, divisor, root):
         model = s.model
         n = allowed.sum(axis=-1, keepdims=True)
-        x = np.where(allowed, s.value / self.divisor, -np.inf)
-        root = self.roots(np.where(allowed, s.value, -np.inf))
+        x = np.where(allowed, s.value / divisor, -np.inf)
         tau = np.max(np.where(root > 0, x - root, -np.inf), axis=-1, keepdims=True, initial=-np.inf)
-        off = np.where(allowed, s.error / self.divisor + 2 * model.u * np.abs(x), 0)
+        off = np.where(allowed, s.error / divisor + 2 * model.u * np.abs(x), 0)
         off = off + np.max(off, axis=-1, keepdims=True, initial=0) + 8 * model.gamma(n + 4)
         gap = np.where(root > 0, 0, tau - x)
-        near = with_error(root, np.where(allowed, np.maximum(off - gap, 0), 0), model)
         self.unclear = (allowed & (np.abs(tau - x) <= off)).any(axis=-1, keepdims=True)
-        self.root = near.with_model(model.backward())
-        self.alpha = self.weights(near).settled()
-        self.again = self.alpha.with_model(model.backward())
+        self.root = with_error(root, np.where(allowed, np.maximum(off - gap, 0), 0), model)
 
     def centered(self, weight, dalpha):
         """w ∘ (dα − Σ w∘dα / Σ w)."""
@@ -134,36 +131,29 @@ class Threshold:
 class Sparsemax(Threshold):
     """Where a key's weight may be zero or not, given the errors, its row's gradient has no bound: it jumps."""
 
-    @staticmethod
-    def roots(s):
-        return sparsemax.forward(s)[0]
-
-    @staticmethod
-    def weights(root):
-        return root
+    def __init__(self, s, allowed):
+        super().__init__(s, allowed, 1, sparsemax.forward(np.where(allowed, s.value, -np.inf))[0])
+        self.alpha, self.again = self.root, self.root.with_model(s.model.backward())
 
     def backward(self, dalpha, through_o, dlse):
         support = (self.root.value > 0).astype(float)
-        ds = self.centered(with_error(support, 0, self.root.model), dalpha.settled())
+        ds = self.centered(with_error(support, 0, dalpha.model), dalpha.settled())
         return where(self.unclear, with_error(ds.value, np.inf, ds.model), ds)
 
 
 class Entmax15(Threshold):
-    divisor = 2
+    """The weights are the squares of half of the scores above the threshold; its gradient does not jump."""
 
-    @staticmethod
-    def roots(s):
-        return entmax15.forward(s)[1]["root"]
-
-    @staticmethod
-    def weights(root):
-        return root * root
+    def __init__(self, s, allowed):
+        super().__init__(s, allowed, 2, entmax15.forward(np.where(allowed, s.value, -np.inf))[1]["root"])
+        self.alpha = (self.root * self.root).settled()
+        self.again = self.alpha.with_model(s.model.backward())
 
     def backward(self, dalpha, through_o, dlse):
-        return self.centered(self.root, dalpha.settled())
+        return self.centered(self.root.with_model(dalpha.model), dalpha.settled())
 
 
-NORMALIZERS = {
+NORMALIZERS: dict[str, Any] = {
     "softmax": Softmax,
     "softmax_off_by_one": Softmax,
     "double_softmax": DoubleSoftmax,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -101,10 +102,12 @@ class Model:
     def alone(self):
         """{kind of error: the model with that kind only}, for the kinds that it has."""
         own = {name: getattr(self, name) for name in PLACES if getattr(self, name) is not None}
-        none = replace(self, **dict.fromkeys(own, EXACT))
-        kinds = {kind: {name: own[name].relative() for name in names if name in own} for kind, names in KINDS.items()}
+        exact: dict[str, Any] = dict.fromkeys(own, EXACT)
+        kinds: dict[str, Any] = {
+            kind: {name: own[name].relative() for name in names if name in own} for kind, names in KINDS.items()
+        }
         kinds["underflow"] = {name: form.absolute() for name, form in own.items()}
-        return {kind: replace(none, **forms) for kind, forms in kinds.items() if any(map(bool, forms.values()))}
+        return {kind: replace(self, **exact | forms) for kind, forms in kinds.items() if any(map(bool, forms.values()))}
 
     def backward(self):
         return replace(self, operand=self.pulled or self.operand)
