@@ -45,7 +45,15 @@ def flushed(x):
 
 
 e4m3, e5m2 = narrow(3, -6), narrow(2, -14)
-ROUNDING = {"f32": as_is, "tf32": as_is, "bf16/f32acc": bf16, "f16/f32acc": f16, "bf16": bf16, "fp8/f32acc": bf16}
+ROUNDING = {
+    "f32": as_is,
+    "flushed": flushed,
+    "tf32": as_is,
+    "bf16/f32acc": bf16,
+    "f16/f32acc": f16,
+    "bf16": bf16,
+    "fp8/f32acc": bf16,
+}
 OPERAND = ROUNDING | {"tf32": tf32, "fp8/f32acc": e4m3}
 
 
@@ -90,7 +98,7 @@ class Run:
         self.kernel, self.low = kernel, ROUNDING[model]
         self.operand = OPERAND[model] if kernel.rounds_p or model == "tf32" else as_is
         self.pulled = e5m2 if model == "fp8/f32acc" and kernel.rounds_p else self.operand
-        self.given = tf32 if model == "tf32" else as_is
+        self.given = {"tf32": tf32, "flushed": flushed}.get(model, as_is)
         self.store = self.low if kernel.by_operation else as_is
 
     def dot(self, a, b):

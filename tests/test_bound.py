@@ -9,6 +9,7 @@ from autograd import make_vjp
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
+import attention_ref as ar
 from attention_ref.oracle import precision
 from attention_ref.oracle.bound import bound
 from tests.kernels import CORRECT, ROUNDING, Kernel, Run, f32, pairwise
@@ -225,6 +226,32 @@ def test_the_bound_is_not_much_wider_than_what_happens(model, least):
     found = [soundness((family, model, (), n, False)) for n, family in enumerate(FAMILIES)]
     for name in ("o", "alpha", "dq", "dk", "dv"):
         assert max(one[name].max() for one in found) > least, name
+
+
+def test_a_kernel_that_flushes_subnormal_numbers_is_within_the_bound_that_allows_it():
+    for number in range(10):
+        case = draw("subnormal", "f32", number, ("bias", "sink"))
+        found = judged(BY_OPERATION, "flushed", *case, judge="f32")
+        assert max(score.max() for score in found.values()) <= 1
+    strict = replace(precision.MODELS["f32"], flush=False)
+    assert judged(BY_OPERATION, "flushed", *case, judge=strict)["o"].max() > 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_this_package_is_within_its_own_bound_in_float64(family):
+    for number, options in ((1, ()), (2, OPTIONS)):
+        inputs, options, cotangents = draw(family, "f32", number, options)
+        wide = {
+            name: x.astype(float) if getattr(x, "dtype", bool) == f32 else x for name, x in (inputs | options).items()
+        }
+        want, gradients = reference(inputs, options, cotangents)
+        ours = ar.attention(**wide, rule="dot")
+        got = ours.backward(*(cotangents[name] for name in ("o", "lse", "alpha")))
+        delta = bound("dot", inputs, options, cotangents, "f64")
+        for name in want:
+            assert scores(getattr(ours, name), want[name], delta[name]).max() <= 1, name
+        for name in gradients:
+            assert scores(got[name], gradients[name], delta[name]).max() <= 1, name
 
 
 def test_the_statistical_band_is_narrower_and_holds():

@@ -26,7 +26,8 @@ def bound(rule, inputs, options=None, cotangents=None, model="f32", statistical=
     """{"o": Δ, "alpha": Δ, "lse": Δ} and, given `cotangents` ({"o": do, "lse": …, "alpha": …}), {input: Δ}.
 
     Inputs are taken as they are: round them to the tested dtype first. With `statistical`, the band that independent
-    roundings leave about once in 5e8 (√n for n): to exceed it is suspicious, to exceed the bound is wrong.
+    roundings leave about once in 5e8 (√n for n): to exceed it is suspicious, to exceed the bound is wrong. Equal scores
+    or values are rounded alike and may exceed the band.
     """
     model = precision.find(model, statistical)
     with np.errstate(all="ignore"):
