@@ -1,6 +1,7 @@
 """`ar.attention`: any rule with every option, and what it returns."""
 
 from attention_ref import score as scores
+from attention_ref.arrays import shown
 from attention_ref.errors import OptionError
 from attention_ref.heads import groups
 from attention_ref.mask import Mask
@@ -57,7 +58,6 @@ class Rule(Op):
 
     def cotangents(self, dvalue, given):
         """As for any op, but alpha's and lse's None stays None, so that the pipeline leaves out what nobody asked."""
-        dvalue = (*dvalue, None)[:3]
         do, *rest = super().cotangents(dvalue, given)
         return do, *(None if asked is None else d for d, asked in zip(rest, dvalue[1:], strict=True))
 
@@ -121,6 +121,6 @@ def attention(
 def find(rule):
     if isinstance(rule, Rule):
         return rule
-    if rule not in rules:
-        raise OptionError(f"there is no rule {rule!r}{did_you_mean(rule, rules)}")
+    if not isinstance(rule, str) or rule not in rules:
+        raise OptionError(f"there is no rule {shown(rule)}{did_you_mean(rule, rules)}")
     return rules[rule]

@@ -169,7 +169,10 @@ def draw_array(rng, argument, shape, sizes, dtype):
     if argument.kind == "bool":
         return rng.random(shape) < 0.7
     if argument.kind == "int":
-        return rng.integers(0, sizes[argument.limit] + argument.inclusive if argument.limit else 2, shape)
+        count = sizes[argument.limit] + argument.inclusive if argument.limit else 2
+        if count == 0 and 0 not in shape:
+            raise ShapeError(f"example: there is no {argument} below {argument.limit} = 0")
+        return rng.integers(0, max(count, 1), shape)
     width = shape[-1] if argument.axes and not argument.leading else 1
     values = rng.standard_normal(shape) / np.sqrt(max(width, 1))
     return (np.exp(values) if argument.positive else values).astype(dtype)

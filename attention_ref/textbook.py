@@ -33,7 +33,7 @@ def attention(xp, pipeline, q, k, v, *, bias=None, scale=None, softcap=None, sin
     lse = log_sum_exp(xp, s, normalizer, sink) if hasattr(normalizer, "LSE") else None
     empty = ~np.any(np.broadcast_to(allowed, s.shape), axis=-1, keepdims=True)
     if given.get("empty_row") in ("nan", "uniform"):
-        alpha = xp.where(empty, np.nan if given["empty_row"] == "nan" else 1 / keys, alpha)
+        alpha = xp.where(empty, np.nan if given["empty_row"] == "nan" else 1 / max(keys, 1), alpha)
         allowed = allowed | empty
     kept = alpha if dropout is None else xp.where(dropout, alpha / (1 - given["dropout_p"]), 0)
     terms = kept[..., None] * v[..., None, :, :]
