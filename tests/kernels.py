@@ -1,4 +1,4 @@
-"""Correct attention kernels in emulated low precision, and ways to break them."""
+"""Correct attention kernels in emulated low precision, ways to break them, and scores against a bound."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -238,3 +238,20 @@ CORRECT = {
     "split in 3": Kernel(splits=3),
     "split in 2, base 2, online": Kernel(splits=2, base2=True, tile=5, d_from_o=False),
 }
+
+
+def plain(x):
+    while hasattr(x, "_value"):
+        x = x._value
+    return x
+
+
+def scores(got, want, delta):
+    """|got − want| / Δ at each element where both are finite; infinite where only one is, or where Δ is 0 and wrong."""
+    got, want = (np.asarray(x, np.float64) for x in (got, want))
+    agree = np.isfinite(got) == np.isfinite(want)
+    with np.errstate(all="ignore"):
+        off = np.abs(got - want)
+        score = np.where(off == 0, 0, off / delta)
+    same = np.where(np.isfinite(want), score, np.where(agree & (got == want), 0, np.inf))
+    return np.where(np.isinf(delta) & np.isfinite(want), 0, np.where(agree, same, np.inf))

@@ -8,11 +8,11 @@ import pytest
 from autograd import make_vjp
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
+from kernels import CORRECT, ROUNDING, Kernel, Run, f32, pairwise, plain, scores
 
 import attention_ref as ar
 from attention_ref.oracle import precision
 from attention_ref.oracle.bound import bound
-from tests.kernels import CORRECT, ROUNDING, Kernel, Run, f32, pairwise
 
 
 def peaked(rng, q, k, v):
@@ -100,12 +100,6 @@ def reference(inputs, options, cotangents):
     return dict(zip(("o", "lse", "alpha"), results(*values), strict=True)), gradients
 
 
-def plain(x):
-    while hasattr(x, "_value"):
-        x = x._value
-    return x
-
-
 def draw(family, model, seed, options=(), queries=None, keys=None, width=None):
     rng = np.random.default_rng(seed)
     heads, d, e = 2, width or int(rng.choice([2, 5, 16])), int(rng.choice([1, 3, 7]))
@@ -138,17 +132,6 @@ def run(kernel, model, inputs, options, cotangents):
         results = going.forward(**inputs, **options)
         gradients = going.backward(cotangents["o"], cotangents["lse"], cotangents["alpha"])
     return results, gradients
-
-
-def scores(got, want, delta):
-    """|got − want| / Δ at each element where both are finite; infinite where only one is, or where Δ is 0 and wrong."""
-    got, want = (np.asarray(x, np.float64) for x in (got, want))
-    agree = np.isfinite(got) == np.isfinite(want)
-    with np.errstate(all="ignore"):
-        off = np.abs(got - want)
-        score = np.where(off == 0, 0, off / delta)
-    same = np.where(np.isfinite(want), score, np.where(agree & (got == want), 0, np.inf))
-    return np.where(np.isinf(delta) & np.isfinite(want), 0, np.where(agree, same, np.inf))
 
 
 def judged(kernels, model, inputs, options, cotangents, judge=None, **kwargs):
@@ -211,7 +194,7 @@ def test_no_correct_kernel_exceeds_the_bound():
 
 @pytest.mark.slow
 def test_no_correct_kernel_exceeds_the_bound_in_millions_of_checks():
-    assert fuzz(6_000) > 5_000_000
+    assert fuzz(2_000) > 1_500_000
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 from autograd import make_vjp
 from autograd.extend import defvjp, primitive
+from kernels import ROUNDING, f32, plain, scores
 
 import attention_ref as ar
 from attention_ref.emulate import KERNEL, emulate
 from attention_ref.oracle.bound import bound, terms
 from attention_ref.oracle.near import exact
 from attention_ref.oracle.precision import MODELS, find
-from tests.kernels import ROUNDING, f32
-from tests.test_bound import plain, scores
 
 
 @primitive

@@ -120,7 +120,7 @@ class Plan:
         model = self.model.backward()
         do = np.zeros(self.o.shape) if do is None else do
         do, dlse, dalpha = (None if d is None else exact(d, model) for d in (do, dlse, dalpha))
-        v, again = self.given["v"].with_model(model), self.filled(self.normalizer.again[..., : self.keys])
+        v, again = self.given["v"].but(model=model), self.filled(self.normalizer.again[..., : self.keys])
         grads = {"v": np.swapaxes(self.dropped(again), -1, -2) @ do}
         da = self.dropped(do @ np.swapaxes(v, -1, -2))
         through_o = (do * self.o).sum(axis=-1)
@@ -156,28 +156,25 @@ class Plan:
         terms = near.value.size // max(int(np.prod(shape)), 1)
         depth = (near.depth.max(initial=0) + 1) * terms
         if name in WHOLE:
-            near.inherited = near.inherited + self.model.rounding(self.model.out, near.upper)
+            near = near.but(inherited=near.inherited + self.model.rounding(self.model.out, near.upper))
         near = reduce_to(near, shape)
-        near.depth = np.full(near.shape, depth)
-        return near.reshape(*self.shapes[name])
+        return near.but(depth=np.full(near.shape, depth)).reshape(*self.shapes[name])
 
 
 def as_operand(ds):
     """ds as a kernel with low-precision products has it: rounded once, for all that is made of it."""
     if ds.model.rounds_inputs:
         return ds
-    ds = ds.rounded(ds.model.operand)
-    ds.given = True
-    return ds
+    return ds.rounded(ds.model.operand).but(given=True)
 
 
 def still_operand(ds):
     """ds times a factor: its relative rounding stays what it was, before or after; it may underflow once more."""
     settled = ds.settled()
-    if not ds.model.rounds_inputs:
-        settled.inherited = settled.inherited + np.where(ds.upper > 0, ds.model.lost(ds.model.operand), 0)
-        settled.given = True
-    return settled
+    if ds.model.rounds_inputs:
+        return settled
+    lost = np.where(ds.upper > 0, ds.model.lost(ds.model.operand), 0)
+    return settled.but(inherited=settled.inherited + lost, given=True)
 
 
 def with_column(x, last):

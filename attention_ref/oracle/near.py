@@ -13,6 +13,7 @@ another order, or adds two sums as one, cancels at another place: (q W) k or q (
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,11 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
         self.model, self.given = model, given
         self.shape, self.ndim, self.dtype = value.shape, value.ndim, value.dtype
 
-    @property
+    @cached_property
     def error(self):
         return self.inherited + self.model.gamma(self.depth) * self.size
 
-    @property
+    @cached_property
     def upper(self):
         """What no computed value exceeds, whatever has cancelled in the exact one."""
         return self.size + self.error
@@ -83,8 +84,10 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
     def astype(self, dtype, copy=True):
         return self
 
-    def with_model(self, model):
-        return assembled([getattr(self, part) for part in PARTS], model, self.given)
+    def but(self, **changed):
+        """The same, but for what is named: parts, model, given."""
+        kept = {name: getattr(self, name) for name in (*PARTS, "model", "given")}
+        return Near(**kept | changed)
 
     def settled(self):
         """A number that a kernel has: what cancelled on the way is past, its error is inherited from here on."""

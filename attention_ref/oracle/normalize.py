@@ -63,7 +63,7 @@ class Softmax:
     def ds(self, dalpha, row):
         """α ∘ (dα − D): Δds = (α + Δα)(Δdα + ΔD) + Δα |dα − D| + 4u α (|dα| + |D|) + …, also as α ∘ dα − α D."""
         apart = dalpha.settled() - row.settled()[..., None]
-        apart.depth = apart.depth + 2
+        apart = apart.but(depth=apart.depth + 2)
         return (self.again * apart.settled()).settled()
 
 
@@ -93,7 +93,7 @@ class Sigmoid:
         a = s.error + model.u * (2 * np.abs(s.value) + 2 * model.ulps + 4)
         moved = np.where(allowed, alpha * np.expm1(a) + 4 * model.tiny, 0)
         self.alpha = with_error(alpha, np.fmin(moved, np.where(allowed, 1, 0)), model)
-        self.again = self.alpha.with_model(model.backward())
+        self.again = self.alpha.but(model=model.backward())
 
     def backward(self, dalpha, through_o, dlse):
         return (dalpha.settled() * (self.again * (1 - self.again).settled())).settled()
@@ -133,7 +133,7 @@ class Sparsemax(Threshold):
 
     def __init__(self, s, allowed):
         super().__init__(s, allowed, 1, sparsemax.forward(np.where(allowed, s.value, -np.inf))[0])
-        self.alpha, self.again = self.root, self.root.with_model(s.model.backward())
+        self.alpha, self.again = self.root, self.root.but(model=s.model.backward())
 
     def backward(self, dalpha, through_o, dlse):
         support = (self.root.value > 0).astype(float)
@@ -147,10 +147,10 @@ class Entmax15(Threshold):
     def __init__(self, s, allowed):
         super().__init__(s, allowed, 2, entmax15.forward(np.where(allowed, s.value, -np.inf))[1]["root"])
         self.alpha = (self.root * self.root).settled()
-        self.again = self.alpha.with_model(s.model.backward())
+        self.again = self.alpha.but(model=s.model.backward())
 
     def backward(self, dalpha, through_o, dlse):
-        return self.centered(self.root.with_model(dalpha.model), dalpha.settled())
+        return self.centered(self.root.but(model=dalpha.model), dalpha.settled())
 
 
 NORMALIZERS: dict[str, Any] = {
