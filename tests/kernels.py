@@ -85,6 +85,7 @@ class Kernel:
     d_from_o: bool = True
     scale_in_q: bool = False
     by_operation: bool = False
+    sloppy: float = 0  # how many ulps exp is off by: rescaling factors are too large, weights too small
     fault: frozenset = field(default_factory=frozenset)
 
 
@@ -105,8 +106,10 @@ class Run:
         """Σ over the last axis of both."""
         return self.store(self.kernel.total((a[..., :, None, :] * b[..., None, :, :]).astype(f32)))
 
-    def exp(self, x):
-        return np.exp2(x) if self.kernel.base2 else np.exp(x)
+    def exp(self, x, side=1):
+        """exp or exp2, below 0 off by so many ulps to one side."""
+        e = np.exp2(x) if self.kernel.base2 else np.exp(x)
+        return np.where(x < 0, e * f32(1 + side * self.kernel.sloppy * 2.0**-23), e).astype(f32)
 
     def scores(self, q, k, scale, softcap, bias):
         q, k = self.given(q), self.given(k)
@@ -154,7 +157,7 @@ class Run:
             top = np.maximum(m, block.max(axis=-1))
             shift = np.where(np.isneginf(top), 0, top).astype(f32)
             back = self.exp(m - shift)
-            p = self.exp(block - shift[..., None])
+            p = self.exp(block - shift[..., None], -1)
             z = z * back + self.kernel.total(p)
             if not self.kernel.unnormalized and self.kernel.tile is None:
                 p = p / np.where(z == 0, 1, z)[..., None]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kernels import CORRECT, ROUNDING, Kernel, Run, f32, pairwise, plain, scores
 
 import attention_ref as ar
-from attention_ref.oracle import precision
+from attention_ref.oracle import normalize, precision
 from attention_ref.oracle.bound import bound
 
 
@@ -218,6 +218,16 @@ def test_a_kernel_that_flushes_subnormal_numbers_is_within_the_bound_that_allows
         assert max(score.max() for score in found.values()) <= 1
     strict = replace(precision.MODELS["f32"], flush=False)
     assert judged(BY_OPERATION, "flushed", *case, judge=strict)["o"].max() > 1
+
+
+def test_rescaling_at_every_key_with_an_exp_five_ulps_off_is_within_the_bound_and_needs_it(monkeypatch):
+    kernels = [replace(kernel, sloppy=4.9) for kernel in (Kernel(tile=1), Kernel(tile=7), Kernel(splits=5, base2=True))]
+    inputs, options, cotangents = draw("gaussian", "f32", 1, queries=3, keys=127, width=1)
+    steps = np.arange(127, dtype=f32)[:, None] / 64
+    case = inputs | {"q": np.ones_like(inputs["q"]), "k": steps + 0 * inputs["k"]}, options, cotangents
+    assert judged(kernels, "f32", *case)["alpha"].max() <= 1
+    monkeypatch.setattr(normalize, "overtaken", lambda value, error, allowed: np.zeros(value.shape))
+    assert judged(kernels, "f32", *case)["alpha"].max() > 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -167,7 +167,7 @@ def divide(a, b):
     wrong = np.where(least > 0, b.error / np.where(least > 0, least, 1), np.where(b.error > 0, np.inf, 0))
     size = a.size / np.abs(b.value)
     inherited = a.inherited / np.abs(b.value) * (1 + wrong) + a.upper / np.abs(b.value) * wrong + underflow(a, b)
-    return stored(a.value / b.value, size, a.depth + 1 + a.model.ulps, inherited, a.model)
+    return stored(a.value / b.value, size, a.depth + 1 + a.model.c, inherited, a.model)
 
 
 def negative(a):
@@ -214,7 +214,7 @@ def tanh(a):
     steepest = 1 / np.cosh(np.minimum(np.maximum(np.abs(a.value) - a.error, 0), 350)) ** 2
     moved = np.minimum(np.where(a.error > 0, a.error * steepest, 0), 2)
     value = np.tanh(a.value)
-    return stored(value, np.abs(value), 0, moved + a.model.ulps * a.model.u, a.model)
+    return stored(value, np.abs(value), 0, moved + a.model.c * a.model.u, a.model)
 
 
 def sqrt(a):
@@ -222,7 +222,7 @@ def sqrt(a):
     value = np.sqrt(a.value)
     denominator = value + np.sqrt(np.maximum(a.value - a.error, 0))
     moved = np.where(a.error > 0, a.error / np.where(denominator > 0, denominator, 1), 0)
-    return stored(value, value, a.model.ulps, np.where(denominator > 0, moved, np.sqrt(a.error)), a.model)
+    return stored(value, value, a.model.c, np.where(denominator > 0, moved, np.sqrt(a.error)), a.model)
 
 
 def largest(a, axis=None, keepdims=False, initial=None):

@@ -1,6 +1,6 @@
 """Normalizers of scores with an error, and the way back, for any kernel: two passes, online, split, base 2.
 
-Softmax and lse, written for a row i with n allowed keys; u and c are the working format's roundoff and the ulps of exp:
+Softmax and lse, written for a row i with n allowed keys; u is the working format's roundoff, c u the error of exp:
 
     a_j  = Δs_j + u (2|s_j| + 3|s_j − m|) + (c + (c + 1) R_j) u
     g    = log Σ_k α_k e^{a_k} + γ_n + (2c + 8) u + 4u (|m| + |lse|) + n η
@@ -29,7 +29,7 @@ class Softmax:
     """
 
     def __init__(self, s, allowed):
-        model, u, c = s.model, s.model.u, s.model.ulps
+        model, u, c = s.model, s.model.u, s.model.c
         n = allowed.sum(axis=-1, keepdims=True)
         value = np.where(allowed, s.value, -np.inf)
         error = np.where(allowed, s.error, 0)
@@ -90,7 +90,7 @@ class Sigmoid:
     def __init__(self, s, allowed):
         model = s.model
         alpha = np.where(allowed, 1 / (1 + np.exp(-s.value)), 0)
-        a = s.error + model.u * (2 * np.abs(s.value) + 2 * model.ulps + 4)
+        a = s.error + model.u * (2 * np.abs(s.value) + 2 * model.c + 4)
         moved = np.where(allowed, alpha * np.expm1(a) + 4 * model.tiny, 0)
         self.alpha = with_error(alpha, np.fmin(moved, np.where(allowed, 1, 0)), model)
         self.again = self.alpha.but(model=model.backward())

@@ -81,6 +81,11 @@ class Model:
         """The largest number that the working format may lose to zero (η)."""
         return self.lost(self.work)
 
+    @property
+    def c(self):
+        """What a function may be off by, in units of u; an ulp is up to 2u."""
+        return 2 * self.ulps
+
     def lost(self, form):
         """What a format may lose to zero: a subnormal, or all below normal where a device flushes (float32 does)."""
         return form.normal if self.flush and form == self.work else form.subnormal
