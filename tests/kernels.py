@@ -52,6 +52,7 @@ ROUNDING = {
     "bf16/f32acc": bf16,
     "f16/f32acc": f16,
     "bf16": bf16,
+    "f16": f16,
     "fp8/f32acc": bf16,
 }
 OPERAND = ROUNDING | {"tf32": tf32, "fp8/f32acc": e4m3}

@@ -157,7 +157,7 @@ BY_OPERATION = [
 ]
 CASES = st.tuples(
     st.sampled_from(list(FAMILIES)),
-    st.sampled_from([*MODELS, "bf16"]),
+    st.sampled_from([*MODELS, "bf16", "f16"]),
     st.sets(st.sampled_from(OPTIONS)).map(sorted),
     st.integers(0, 2**32 - 1),
     st.booleans(),
@@ -167,7 +167,7 @@ counted = {"checks": 0}
 
 def soundness(case):
     family, model, options, number, flush = case
-    kernels = BY_OPERATION if model == "bf16" else CORRECT.values()
+    kernels = BY_OPERATION if model in ("bf16", "f16") else CORRECT.values()
     allowing = replace(precision.MODELS[model], flush=flush)
     found = judged(kernels, model, *draw(family, model, number, options), judge=allowing)
     for name, score in found.items():
@@ -198,7 +198,7 @@ def test_no_correct_kernel_exceeds_the_bound_in_millions_of_checks():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("model", [*MODELS, "bf16"])
+@pytest.mark.parametrize("model", [*MODELS, "bf16", "f16"])
 def test_every_family_in_every_model(family, model):
     soundness((family, model, (), 1, False))
     soundness((family, model, OPTIONS, 2, True))

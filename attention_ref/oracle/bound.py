@@ -136,8 +136,20 @@ class Plan:
             here = op.backward(ds, **taped)
             ds, grads = still_operand(here.pop("s")), grads | here
         grads |= self.pipeline.score.backward(ds, **self.scored)
+        grads |= {name: self.scaled_last(grads[name]) for name in "qk"}
         grads = {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
         return {name: self.result(self.summed(name, grads[name])) for name in self.shapes}
+
+    def scaled_last(self, near):
+        """No bound where the gradient leaves its format's range before it is scaled."""
+        form = self.model.stored if self.model.stored else self.model.work
+        scale = (
+            self.given["scale"].value
+            if "scale" in self.given
+            else (self.pipeline.own_scale or unscaled)(self.given["q"])
+        )
+        before = near.upper / np.minimum(1, np.min(np.abs(scale), initial=1))
+        return near.but(inherited=np.where(before > form.largest, np.inf, near.inherited))
 
     def result(self, near):
         return near.rounded(self.model.out)
@@ -159,6 +171,10 @@ class Plan:
             near = near.but(inherited=near.inherited + self.model.rounding(self.model.out, near.upper))
         near = reduce_to(near, shape)
         return near.but(depth=np.full(near.shape, depth)).reshape(*self.shapes[name])
+
+
+def unscaled(q):
+    return 1
 
 
 def as_operand(ds):
