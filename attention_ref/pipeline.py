@@ -92,8 +92,10 @@ class Pipeline:
 
     def stages(self, q, v, place, given, tape):
         """(name, op, further arguments) of every stage behind the score, in order, each op taking the last one's x."""
-        if "scale" in given or self.own_scale:
-            yield "scaled", scale, {"scale": given["scale"] if "scale" in given else self.own_scale(q)}
+        if "scale" in given:
+            yield "scaled", scale, {"scale": given["scale"]}
+        elif self.own_scale:
+            yield "scaled", scale, {"scale": self.own_scale(q)}
         if "softcap" in given:
             yield "capped", softcap, {"softcap": given["softcap"]}
         if "bias" in given:

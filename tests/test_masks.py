@@ -230,6 +230,7 @@ def test_resolve_offset_refuses(arguments, message):
         (lambda: masks.dense([0.0, 1.0]), "must be boolean, True = may attend; got dtype float64"),
         (lambda: masks.causal() & np.zeros((2, 2)), "additive masks go in as bias="),
         (lambda: masks.lengths([1, 2]) & masks.lengths([1, 2, 3]), r"do not broadcast: \(2,\) and \(3,\)"),
+        (lambda: masks.lengths([1, 2]).dense(3, 3, [0, 0, 1]), r"do not broadcast: \(2,\) and \(3,\)"),
         (lambda: masks.causal().dense(3, 4), "align is missing"),
         (lambda: (masks.causal() & masks.lengths(4)).dense(3, 3), "q_lengths holds 4"),
         (lambda: masks.prefix(5).dense(4, 4), "prefix holds 5"),

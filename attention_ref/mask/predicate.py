@@ -39,6 +39,7 @@ class Mask:
 
     def block(self, rows, keys, offset=0):
         """The boolean array [... rows keys] at the query indices `rows` and the key indices `keys`."""
+        joined([self.leading, np.shape(offset)])
         i, j = np.asarray(rows)[:, None], np.asarray(keys)[None, :]
         allowed = np.asarray(self.allows(i, j, query_positions(i, offset)))
         return np.broadcast_to(allowed, (*allowed.shape[:-2], i.size, j.size))
@@ -168,13 +169,15 @@ def booleans(value):
 
 
 def joined(leads):
-    """The leading axes of masks together."""
+    """The leading axes of several masks, or of a mask and the offset, together."""
     leads = list(leads)
     try:
         return np.broadcast_shapes(*leads)
     except ValueError:
         shown = " and ".join(map(str, leads))
-        raise ShapeError(f"the leading axes of masks do not broadcast: {shown}; they must be equal or 1") from None
+        raise ShapeError(
+            f"the leading axes of masks and offset do not broadcast: {shown}; they must be equal or 1"
+        ) from None
 
 
 def verdict(rows, keys, none, every):

@@ -5,6 +5,8 @@ looks at the source: "attention" (parameters w_a b_a), "additive" (w_q w_k b w_s
 backward through time, for every weight.
 """
 
+from typing import Any
+
 import numpy as np
 
 from attention_ref.arrays import reduce_to
@@ -25,7 +27,11 @@ SIGNATURE = (
 )
 FORMULA = r"\ell = -\sum_t \log p(y_t \mid y_{<t}, x)"
 SOURCE = "001 §4–5"
-LOOKS = {"attention": attention_decoder_step.ATTEND, "additive": additive_decoder_step.ATTEND, "summed": Sum()}
+LOOKS: dict[str, Any] = {
+    "attention": attention_decoder_step.ATTEND,
+    "additive": additive_decoder_step.ATTEND,
+    "summed": Sum(),
+}
 LENGTHS = ("source_lengths", "target_lengths")
 VARIANTS = tuple(
     {"include": (*look.parameters, *lengths), "options": {"decoder": name}}
@@ -80,7 +86,7 @@ def backward(dloss, *, encoding, encoder_outputs, h_n, looking, steps, logp, rea
     np.put_along_axis(dlogp, target[..., None], np.where(real, -dloss[..., None], 0)[..., None], axis=-1)
     grads = read_back(dlogp, **reading)
     dstates, dhidden, through_time = grads.pop("h_new"), 0, {}
-    dembedded = [None] * len(steps)
+    dembedded: list = [None] * len(steps)
     for i in reversed(range(len(steps))):
         step_grads = advance_back(look, dstates[..., i, :] + dhidden, None, **steps[i])
         dembedded[i], dhidden = step_grads.pop("embedded"), step_grads.pop("hidden")

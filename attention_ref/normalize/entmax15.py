@@ -39,15 +39,11 @@ def backward(dalpha, *, root):
 
 
 def threshold(x):
-    """tau: the first k are above it, for the greatest k at which the k-th is above the root that they give.
-
-    What is 1 below the greatest is under tau; to put it at 2 below keeps the sums of squares finite and exact enough.
-    """
+    """tau: the first k are above it, for the greatest k at which the k-th is above the root that they give."""
     z, k = descending(x)
-    clipped = np.where(z.real <= -1, -2, z.real)
-    mean = np.cumsum(clipped, axis=-1) / k
-    spread = np.cumsum(clipped**2, axis=-1) - k * mean**2
-    above = ~np.isneginf(z.real) & (clipped > mean - np.sqrt(np.maximum(1 - spread, 0) / k))
+    mean = np.cumsum(z.real, axis=-1) / k
+    spread = np.cumsum(z.real**2, axis=-1) - k * mean**2
+    above = z.real > mean - np.sqrt(np.maximum(1 - spread, 0) / k)
     n = np.sum(above, axis=-1, keepdims=True, dtype=k.dtype)
     n = np.where(n == 0, 1, n)
     mean = np.sum(np.where(above, z, 0), axis=-1, keepdims=True) / n
