@@ -26,7 +26,10 @@ def diagnose(runs):
     parts = [in_common(runs), *troubles(failing), *places(failing)]
     stages = list(dict.fromkeys(run.stage for run in failing if run.stage))
     sentence = "; ".join(part for part in [*parts, *stages[:1]] if part)
-    return Diagnosis(sentence or "the failing cases have nothing in common", tuple(run.case for run in failing))
+    return Diagnosis(
+        sentence or "no flag, size or place separates the failing cases from the others",
+        tuple(run.case for run in failing),
+    )
 
 
 def troubles(failing):
