@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from candidates import CORES, Candidate
 
 import attention_ref as ar
 from attention_ref.oracle import formats
-from tests.candidates import CORES, Candidate
 
 CASES = (
     "shape-1x1,shape-17x17,shape-64x65,width-40x80,causal-bottom-right-tall,window-causal,causal-lengths,mask-half,"

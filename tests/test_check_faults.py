@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from candidates import CORES, Candidate, finite, flip, log_of, safe
 
 import attention_ref as ar
 from attention_ref.oracle.bound import bound
-from attention_ref.oracle.cases import select
-from tests.candidates import CORES, Candidate, finite, flip, log_of, safe
+from attention_ref.oracle.selection import select
 
 
 def forward(q, k, v, **options):

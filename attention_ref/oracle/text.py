@@ -132,7 +132,8 @@ def described(out, report, run):
         out.add(f"also wrong: {', '.join(c.result for c in shown[3:])}", 4)
     if run.stage:
         out.add(run.stage, 4, 6)
-    out.raw(f"    {command(report, run)}")
+    for line in broken(command(report, run)):
+        out.raw(f"    {line}")
 
 
 def element(out, found):
@@ -162,7 +163,14 @@ def command(report, run):
     target = meta["candidate"] if ":" in meta["candidate"] else "TARGET"
     rule = f" --rule {meta['rule']}" if meta["rule"] != "scaled_dot" else ""
     dtype = f" --dtypes {run.dtype}" if run.dtype != "float32" else ""
-    return f"attention-ref check {target} --case {run.case} --seed {meta['seed']}{rule}{dtype}"
+    backward = f" --backward {meta['backward']}" if ":" in (meta["backward"] or "") else ""
+    return f"attention-ref check {target} --case {run.case} --seed {meta['seed']}{rule}{dtype}{backward}"
+
+
+def broken(line):
+    """A command in lines that a shell reads as one."""
+    parts = wrap(line, WIDTH - 8, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return [part + " \\" for part in parts[:-1]] + parts[-1:]
 
 
 def remarks(out, report):
