@@ -52,5 +52,5 @@ def name_of(function):
         return getattr(function, "__name__", type(function).__name__)
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     if module == "__main__" and path:
-        module = os.path.relpath(path)
+        module = min(os.path.relpath(path), path, key=len)
     return f"{module}:{name}"
