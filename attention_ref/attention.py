@@ -5,7 +5,7 @@ from attention_ref.arrays import as_array, fits, shown
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.heads import groups
 from attention_ref.mask import Mask
-from attention_ref.op import Op, did_you_mean, is_op, modules
+from attention_ref.op import Op, did_you_mean, is_op, modules, where_written
 from attention_ref.options import DEFAULTS, INTERNAL, given_options
 from attention_ref.pipeline import Pipeline
 
@@ -95,7 +95,7 @@ class Rule(Optioned):
 def rules_in(package, path):
     """The rules of a room of scores, sorted by where they are written: the documents' first, in their order."""
     found = [Rule(name, m) for name, m in modules(package, path).items() if is_op(m) or hasattr(m, "SCORE")]
-    return {rule.name: rule for rule in sorted(found, key=lambda rule: rule.source)}
+    return {rule.name: rule for rule in sorted(found, key=where_written)}
 
 
 rules = rules_in(scores.__name__, scores.__path__)

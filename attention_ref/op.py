@@ -221,6 +221,11 @@ def did_you_mean(name, known):
     return f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known)}"
 
 
+def where_written(op):
+    """A key to sort by: the documents first, which have numbers of three digits, in their order."""
+    return not op.source[:3].isdigit(), op.source
+
+
 def is_op(module):
     return all(hasattr(module, name) for name in ("SIGNATURE", "definition", "forward", "backward"))
 
