@@ -62,7 +62,9 @@ def annotate(owner, ax, grid, cmap, norm, annot, fmt):
     if grid.block != (1, 1) or not np.any(chosen):
         return
     drawn = np.isin(grid.states, (SEEN, LEAK)) & chosen
-    written = {(i, j): format(grid.values[i, j], fmt) if texts is None else str(texts[i, j]) for i, j in np.argwhere(drawn)}
+    written = {
+        (i, j): format(grid.values[i, j], fmt) if texts is None else str(texts[i, j]) for i, j in np.argwhere(drawn)
+    }
     em = None if annot is True else max(map(len, written.values()), default=0)
     for (i, j), text in written.items():
         ax.add_artist(Number(j, i, text, em, colors.ink(cmap(norm(grid.values[i, j])))))

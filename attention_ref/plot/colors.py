@@ -25,11 +25,9 @@ def colormap(owner, cmap):
         if cmap not in colormaps:
             raise OptionError(f"{owner}: there is no colormap {cmap!r}; matplotlib.colormaps lists them")
         cmap = colormaps[cmap]
-    cmap = cmap.copy()
-    cmap.set_bad((0, 0, 0, 0))
     if cmap.name == SEQUENTIAL:
-        cmap.set_extremes(bad=(0, 0, 0, 0), under="#000000", over="#ff9ecf")
-    return cmap
+        cmap = cmap.with_extremes(under="#000000", over="#ff9ecf")
+    return cmap.with_extremes(bad=(0, 0, 0, 0))
 
 
 def scale(owner, norm, vmin, vmax, grids):

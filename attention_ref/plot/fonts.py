@@ -11,10 +11,20 @@ from functools import lru_cache
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 
-PREFERRED = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "PingFang SC", "Microsoft YaHei")
+PREFERRED = (
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Microsoft YaHei",
+)
 UNFIT = ("last resort", "color", "adobe blank", "unifont upper csur")
 INSTALL = (
-    (("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "FULLWIDTH", "IDEOGRAPHIC"), "Noto Sans CJK (fonts-noto-cjk)"),
+    (
+        ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "FULLWIDTH", "IDEOGRAPHIC"),
+        "Noto Sans CJK (fonts-noto-cjk)",
+    ),
     (("ARABIC", "HEBREW", "SYRIAC", "THAANA"), "Noto Sans Arabic and Hebrew (fonts-noto-core)"),
 )
 SYMBOLS, OTHERS = "Noto Emoji or Symbola (fonts-symbola)", "Noto Sans (fonts-noto-core)"

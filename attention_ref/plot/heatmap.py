@@ -32,7 +32,7 @@ def heatmap(
     labels = named("heatmap", values.shape, query_labels, key_labels)
     ax = own_axes("heatmap", ax, values.shape, square)
     grid = matrix_grid("heatmap", ax, values, allowed, "weights", square, max_cells, reduce)
-    wrong = check_row_sums("heatmap", grid, values.dtype, check_rows)
+    wrong = check_row_sums("heatmap", {"": grid}, values.dtype, check_rows)
     cmap, norm = colors.colormap("heatmap", cmap), colors.scale("heatmap", norm, vmin, vmax, [grid])
     image = draw_cells(ax, grid, cmap, norm, square)
     annotate("heatmap", ax, grid, cmap, norm, annot, fmt)
@@ -82,7 +82,9 @@ def mask(
     finish("mask", ax, grid, labels, (xticklabels, yticklabels), title, [share])
     if legend:
         patches = [Patch(facecolor=ALLOWED, label="allowed (may attend)")]
-        patches += [Patch(label=NAMES[s], linewidth=0.5, **LOOKS[s]) for s in (MASKED, DEAD) if (grid.states == s).any()]
+        patches += [
+            Patch(label=NAMES[s], linewidth=0.5, **LOOKS[s]) for s in (MASKED, DEAD) if (grid.states == s).any()
+        ]
         put_legend(ax, patches)
     rows, columns = shut.shape
     dead = int((~shut.any(axis=1)).sum())

@@ -10,7 +10,7 @@ from attention_ref.plot import checks
 from attention_ref.plot.fonts import Fonts
 
 LONGEST = 16
-LINE = 1.45
+LINE = 1.4
 STEPS = sorted(m * 10**e for e in range(7) for m in (1, 2, 5))
 NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 SHAPES_ITSELF = hasattr(ft2font, "__libraqm_version__")
@@ -100,8 +100,8 @@ class Thinned(Locator):
     def needed(self, span):
         """The room, in pixels, that one label takes along its axis."""
         if self.axis.axis_name == "y" or self.turned(span):
-            return LINE * self.em()
-        return (self.labels.widest + 0.6) * self.em()
+            return (LINE if self.labels.tokens else 2 * LINE) * self.em()
+        return (self.labels.widest + (0.6 if self.labels.tokens else 1.2)) * self.em()
 
     def turned(self, span):
         """Tokens that do not fit side by side stand upright."""
@@ -136,7 +136,9 @@ def label_axis(owner, axis, given, count, ticks="auto", size="small"):
     if ticks is False:
         axis.set_ticks([])
         return
-    step = {"auto": None, True: 1}.get(ticks, 0) if isinstance(ticks, (str, bool)) else checks.positive(owner, name, ticks)
+    step = (
+        {"auto": None, True: 1}.get(ticks, 0) if isinstance(ticks, (str, bool)) else checks.positive(owner, name, ticks)
+    )
     if step == 0:
         checks.choice(owner, name, ticks, ("auto", True, False))
     labels = Labels(owner, given, count)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attention_ref.plot.states import DEAD, LEAK, MASKED, NAN, NAMES, SEEN, classify
+from attention_ref.plot.states import DEAD, LEAK, MASKED, NAMES, NAN, SEEN, classify
 
 REDUCTIONS = ("max", "min", "mean", "extreme")
 WORDS = {"max": "largest", "min": "smallest", "mean": "mean", "extreme": "value farthest from 0"}
@@ -123,7 +123,6 @@ class Band:
         if self.plain:
             return np.full(len(at), SEEN, np.int8)
         has = {
-            state: np.logical_or.reduceat((self.states == state).any(axis=0), at)
-            for state in (NAN, LEAK, SEEN, MASKED)
+            state: np.logical_or.reduceat((self.states == state).any(axis=0), at) for state in (NAN, LEAK, SEEN, MASKED)
         }
         return np.select([has[NAN], has[LEAK], has[SEEN], has[MASKED]], [NAN, LEAK, SEEN, MASKED], DEAD).astype(np.int8)

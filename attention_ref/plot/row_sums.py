@@ -19,17 +19,27 @@ def wrong_rows(grid, dtype):
     return np.flatnonzero(grid.alive & (np.abs(grid.sums - 1) > tolerance(dtype)))
 
 
-def check_rows(owner, grid, dtype, way, where=""):
-    """Report rows that do not sum to 1, and give the note for the plot."""
+def check_rows(owner, grids, dtype, way):
+    """Report rows that do not sum to 1, and give the note for the plot; `grids` maps names ("" if there is one) to grids."""
     checks.choice(owner, "check_rows", way, WAYS)
-    wrong = wrong_rows(grid, dtype)
-    if way == "ignore" or not wrong.size:
+    wrong = {name: wrong_rows(grid, dtype) for name, grid in grids.items()} if way != "ignore" else {}
+    wrong = {name: rows for name, rows in wrong.items() if rows.size}
+    if not wrong:
         return ""
-    sums = grid.sums[wrong]
-    between = f"{sums.min():.3g}" if sums.min() == sums.max() else f"{sums.min():.3g} to {sums.max():.3g}"
-    many = f"{wrong.size} of {grid.shape[0]} rows sum" if wrong.size > 1 else f"row {wrong[0]} sums"
-    sentence = f"{many} to {between}, not 1"
+    sentence = said(grids, wrong)
     if way == "raise":
-        raise OptionError(f"{owner}: {where}{sentence}; the weights of a query must sum to 1 over its keys")
-    warnings.warn(f"{owner}: {where}{sentence}", stacklevel=3)
+        raise OptionError(f"{owner}: {sentence}; the weights of a query must sum to 1 over its keys")
+    warnings.warn(f"{owner}: {sentence}", stacklevel=3)
     return sentence
+
+
+def said(grids, wrong):
+    sums = np.concatenate([grids[name].sums[rows] for name, rows in wrong.items()])
+    low, high = f"{sums.min():.3g}", f"{sums.max():.3g}"
+    between = low if low == high else f"{low} to {high}"
+    (name, rows), *others = wrong.items()
+    if others:
+        where = ", ".join(list(wrong)[:4]) + (" …" if len(wrong) > 4 else "")
+        return f"{sums.size} rows in {where} sum to {between}, not 1"
+    many = f"{rows.size} of {grids[name].shape[0]} rows sum" if rows.size > 1 else f"row {rows[0]} sums"
+    return f"{name + ': ' if name else ''}{many} to {between}, not 1"

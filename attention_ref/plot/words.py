@@ -61,7 +61,7 @@ def strongest(grid, query_labels, key_labels, count):
         order = seen[np.argsort(-grid.values[i, seen], kind="stable")][:count]
         if order.size:
             top = [(who("key", key_labels, j), grid.values[i, j]) for j in order]
-            yield who("query", query_labels, i).capitalize(), top
+            yield who("Query", query_labels, i), top
 
 
 CELLS = {MASKED: "/", DEAD: "-", NAN: "NaN", LEAK: "!"}
@@ -90,7 +90,9 @@ def as_table(grid, query_labels, key_labels):
     columns = [["i \\ j", *queries]]
     columns += [[key, *(row[j] for row in cells)] for j, key in enumerate(keys)]
     widths = [max(map(len, column)) for column in columns]
-    lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in zip(*columns, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in zip(*columns, strict=True)
+    ]
     return ["weights in percent" + legend(grid), *lines]
 
 
@@ -107,6 +109,9 @@ def legend(grid):
 
 def as_lists(grid, query_labels, key_labels, count):
     lines = [f"the {count} largest weights of every query{legend(grid)}"]
-    for query, top in strongest(grid, query_labels, key_labels, count):
-        lines.append(f"{query}: " + ", ".join(f"{key} {weight:.3f}" for key, weight in top))
+    found = dict(strongest(grid, query_labels, key_labels, count))
+    for query in (who("Query", query_labels, i) for i in range(grid.shape[0])):
+        lines.append(
+            f"{query}: " + (", ".join(f"{key} {weight:.3f}" for key, weight in found.get(query, ())) or "none")
+        )
     return lines
