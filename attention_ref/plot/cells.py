@@ -1,4 +1,4 @@
-"""One matrix on one axes: the colored cells, the hatched ones, the numbers in them, the colorbar, the names of the axes."""
+"""One matrix on one axes: colored cells, hatched cells, numbers in cells, the colorbar, the names of the axes."""
 
 import numpy as np
 from matplotlib.text import Text
@@ -15,7 +15,7 @@ def draw_cells(ax, grid, cmap, norm, square=True):
     """The image of a grid in the indices of the whole matrix, and over or under it the states."""
     left, right, bottom, top = grid.extent
     image = ax.imshow(
-        grid.shown, cmap=cmap, norm=norm, interpolation="nearest", origin="upper",
+        colors.snapped(grid.shown, norm), cmap=cmap, norm=norm, interpolation="nearest", origin="upper",
         extent=grid.extent, aspect="equal" if square else "auto",
     )  # fmt: skip
     draw_states(ax, grid)
@@ -62,9 +62,8 @@ def annotate(owner, ax, grid, cmap, norm, annot, fmt):
     if grid.block != (1, 1) or not np.any(chosen):
         return
     drawn = np.isin(grid.states, (SEEN, LEAK)) & chosen
-    written = {
-        (i, j): format(grid.values[i, j], fmt) if texts is None else str(texts[i, j]) for i, j in np.argwhere(drawn)
-    }
+    texts = np.vectorize(lambda value: format(value, fmt), otypes=[object])(grid.values) if texts is None else texts
+    written = {(i, j): str(texts[i, j]) for i, j in np.argwhere(drawn)}
     em = None if annot is True else max(map(len, written.values()), default=0)
     for (i, j), text in written.items():
         ax.add_artist(Number(j, i, text, em, colors.ink(cmap(norm(grid.values[i, j])))))

@@ -51,10 +51,18 @@ def zero_centered(grids, vmax=None):
     return Normalize(-m, m) if m > 0 else Normalize(-1, 1)
 
 
+def snapped(values, norm):
+    """What lies beyond an end of the scale by no more than rounding does, a thousandth of it, is at the end."""
+    low, high = norm.vmin, norm.vmax
+    slack = 1e-3 * (high - low)
+    values = np.ma.where((values > high) & (values <= high + slack), high, values)
+    return np.ma.where((values < low) & (values >= low - slack), low, values)
+
+
 def extend(norm, grids):
     """Which ends of the colorbar are passed by some value."""
-    under = any(grid.low < norm.vmin for grid in grids)
-    over = any(grid.peak[0] > norm.vmax for grid in grids if grid.peak)
+    under = any(snapped(grid.low, norm) < norm.vmin for grid in grids)
+    over = any(snapped(grid.peak[0], norm) > norm.vmax for grid in grids if grid.peak)
     return {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[int(under), int(over)]
 
 

@@ -11,22 +11,14 @@ from functools import lru_cache
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 
-PREFERRED = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "PingFang SC",
-    "Microsoft YaHei",
-)
+PREFERRED = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "PingFang SC")
 UNFIT = ("last resort", "color", "adobe blank", "unifont upper csur")
-INSTALL = (
-    (
-        ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "FULLWIDTH", "IDEOGRAPHIC"),
-        "Noto Sans CJK (fonts-noto-cjk)",
-    ),
-    (("ARABIC", "HEBREW", "SYRIAC", "THAANA"), "Noto Sans Arabic and Hebrew (fonts-noto-core)"),
-)
+EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "FULLWIDTH", "IDEOGRAPHIC")
+RIGHT_TO_LEFT = ("ARABIC", "HEBREW", "SYRIAC", "THAANA")
+INSTALL = {
+    EAST_ASIAN: "Noto Sans CJK (fonts-noto-cjk)",
+    RIGHT_TO_LEFT: "Noto Sans Arabic and Hebrew (fonts-noto-core)",
+}
 SYMBOLS, OTHERS = "Noto Emoji or Symbola (fonts-symbola)", "Noto Sans (fonts-noto-core)"
 
 
@@ -38,10 +30,6 @@ def charmap(path):
     except (RuntimeError, OSError):
         return frozenset()
     return frozenset(font.get_charmap()) if font.scalable else frozenset()
-
-
-def default_families():
-    return font_manager.FontProperties().get_family()
 
 
 def default_path():
@@ -60,19 +48,10 @@ class Fonts:
     """The families that draw a set of texts, and the characters that none of them has."""
 
     def __init__(self, owner, texts):
-        lacking = {c for text in texts for c in text if c > "~"} - chars(default_path())
-        self.families, self.paths = list(default_families()), [default_path()]
-        for family, path in candidates() if lacking else ():
-            found = lacking & chars(path)
-            if found:
-                self.families.append(family)
-                self.paths.append(path)
-                lacking -= found
-            if not lacking:
-                break
-        self.lacking = lacking
-        if lacking:
-            warn(owner, sorted(lacking))
+        odd = frozenset(c for text in texts for c in text if c > "~")
+        self.families, self.paths, self.lacking = search(odd, len(font_manager.fontManager.ttflist), default_path())
+        if self.lacking:
+            warn_once(owner, self.lacking)
 
     def write(self, text):
         """The text with every character that no font has as its code point."""
@@ -98,15 +77,36 @@ def advance(path, char):
     return font.load_char(ord(char)).linearHoriAdvance / 65536 / 100
 
 
-def warn(owner, lacking):
-    names = [unicodedata.name(c, "") for c in lacking]
+@lru_cache(maxsize=64)
+def search(odd, installed, default):
+    """(families, their files, the characters left) for the characters beyond ASCII, as long as no font is added."""
+    lacking = odd - chars(default)
+    families, paths = list(font_manager.FontProperties().get_family()), [default]
+    for family, path in candidates() if lacking else ():
+        found = lacking & chars(path)
+        if found:
+            families.append(family)
+            paths.append(path)
+            lacking -= found
+        if not lacking:
+            break
+    return families, paths, lacking
+
+
+@lru_cache(maxsize=64)
+def warn_once(owner, lacking):
+    """One warning for one set of characters, however many labels and panels show it."""
+    warnings.warn(f"{owner}: {advice(sorted(lacking))}", stacklevel=2)
+
+
+def advice(lacking):
     packages = []
-    for char, name in zip(lacking, names, strict=True):
-        match = next((package for words, package in INSTALL if name.startswith(words)), None)
+    for char in lacking:
+        name = unicodedata.name(char, "")
+        match = next((package for words, package in INSTALL.items() if name.startswith(words)), None)
         packages.append(match or (SYMBOLS if unicodedata.category(char) == "So" else OTHERS))
     examples = " ".join(lacking[:5]) + (" …" if len(lacking) > 5 else "")
-    warnings.warn(
-        f"{owner}: no installed font has {examples}; they are written as code points. "
-        f"Install {' and '.join(dict.fromkeys(packages))}",
-        stacklevel=2,
+    return (
+        f"no installed font has {examples}; such characters are written as code points. "
+        f"Install {' and '.join(dict.fromkeys(packages))}"
     )

@@ -11,7 +11,7 @@ from attention_ref.errors import OptionError, ShapeError
 from attention_ref.plot import checks, colors
 from attention_ref.plot.cells import add_colorbar, annotate, draw_cells, room
 from attention_ref.plot.figures import own_figure, tell
-from attention_ref.plot.labels import LONGEST, label_axis
+from attention_ref.plot.labels import LONGEST, label_axes
 from attention_ref.plot.legend import STYLE, handles
 from attention_ref.plot.reduction import REDUCTIONS, make_grid
 from attention_ref.plot.row_sums import check_rows
@@ -144,10 +144,7 @@ def merge(panels, over):
 
 
 def panel_names(owner, titles, chosen, over, what):
-    if over:
-        default = [f"{over} over {len(chosen)} {what}s"]
-    else:
-        default = [f"{what} {index}" for index in chosen]
+    default = [f"{over} over {len(chosen)} {what}s"] if over else [f"{what} {index}" for index in chosen]
     return checks.labels(owner, "titles", titles, len(default), "panels") or default
 
 
@@ -189,18 +186,16 @@ def draw(owner, rows, labels, look, figure, size, margins=None):
     for ax, (_, _, name) in panels.items():
         r, c = np.argwhere(axes == ax)[0]
         lowest = r == height - 1 or axes[r + 1, c] not in panels
-        label_axis(owner, ax.xaxis, labels[1], grids[ax].shape[1], "auto" if lowest else False, "x-small")
-        label_axis(owner, ax.yaxis, labels[0], grids[ax].shape[0], "auto" if c == 0 else False, "x-small")
+        ticks = "auto" if lowest else False, "auto" if c == 0 else False
+        label_axes(owner, ax, labels, grids[ax].shape, ticks, "x-small")
         if margins is None:
             ax.set_title(name, fontsize="medium")
         elif r == 0:
             ax.set_title(margins[1][c], fontsize="small")
         if margins is not None and c == 0:
             ax.set_ylabel(margins[0][r], fontsize="small")
-        tell(
-            ax,
-            describe_grid(grids[ax], *labels, title=name, dtype=matrix.dtype if look.check_rows != "ignore" else None),
-        )
+        checked = dtype if look.check_rows != "ignore" else None
+        tell(ax, describe_grid(grids[ax], *labels, title=name, dtype=checked))
     figure.supylabel("query (i)", fontsize="medium")
     note = next(iter(grids.values())).note
     figure.supxlabel("\n".join(filter(None, ["key (j)", note, wrong])), fontsize="medium")

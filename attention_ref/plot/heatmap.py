@@ -7,11 +7,10 @@ from matplotlib.patches import Patch
 from attention_ref.plot import checks, colors
 from attention_ref.plot.cells import add_colorbar, annotate, draw_cells, name_axes, room
 from attention_ref.plot.figures import own_axes, tell
-from attention_ref.plot.labels import label_axis
-from attention_ref.plot.legend import LOOKS, handles, put_legend
+from attention_ref.plot.labels import label_axes
+from attention_ref.plot.legend import handles, put_legend
 from attention_ref.plot.reduction import REDUCTIONS, make_grid
 from attention_ref.plot.row_sums import check_rows as check_row_sums
-from attention_ref.plot.states import DEAD, MASKED, NAMES
 from attention_ref.plot.words import describe_grid, named
 
 ALLOWED = "#2b6cb0"
@@ -82,10 +81,7 @@ def mask(
     finish("mask", ax, grid, labels, (xticklabels, yticklabels), title, [share])
     if legend:
         patches = [Patch(facecolor=ALLOWED, label="allowed (may attend)")]
-        patches += [
-            Patch(label=NAMES[s], linewidth=0.5, **LOOKS[s]) for s in (MASKED, DEAD) if (grid.states == s).any()
-        ]
-        put_legend(ax, patches)
+        put_legend(ax, patches + handles([grid], None, None))
     rows, columns = shut.shape
     dead = int((~shut.any(axis=1)).sum())
     return tell(ax, f"{title or 'mask'}: {rows} queries by {columns} keys, {share}, {dead} dead rows.")
@@ -100,8 +96,7 @@ def matrix_grid(owner, ax, values, allowed, kind, square, max_cells, reduce):
 
 def finish(owner, ax, grid, labels, ticks, title, notes=()):
     """Labels, names and title."""
-    label_axis(owner, ax.xaxis, labels[1], grid.shape[1], ticks[0])
-    label_axis(owner, ax.yaxis, labels[0], grid.shape[0], ticks[1])
+    label_axes(owner, ax, labels, grid.shape, ticks)
     name_axes(ax, [grid.note, *notes])
     if title is not None:
         ax.set_title(title)

@@ -127,21 +127,29 @@ class Named(Formatter):
         return self.labels[at] if 0 <= at < self.labels.count and at == x else ""
 
 
-def label_axis(owner, axis, given, count, ticks="auto", size="small"):
-    """Put labels on one axis of a matrix; `ticks` is "auto", True for all, False for none, n for every nth, or a list."""
+def label_axes(owner, ax, labels, shape, ticks=("auto", "auto"), size="small"):
+    """Put labels on the axes of a matrix, from (query labels, key labels), in the same fonts; `ticks` are x's, y's."""
+    together = [shown(text) for texts in labels for text in texts or ()]
+    fonts = Fonts(owner, together) if together else None
+    label_axis(owner, ax.xaxis, labels[1], shape[1], ticks[0], size, fonts)
+    label_axis(owner, ax.yaxis, labels[0], shape[0], ticks[1], size, fonts)
+
+
+def label_axis(owner, axis, given, count, ticks="auto", size="small", fonts=None):
+    """Put labels on one axis; `ticks` is "auto", True for all, False for none, n for every nth, or a list of labels."""
     what = "columns (keys)" if axis.axis_name == "x" else "rows (queries)"
     name = f"{axis.axis_name}ticklabels"
     if not isinstance(ticks, (str, bool)) and hasattr(ticks, "__iter__"):
-        given, ticks = checks.labels(owner, name, ticks, count, what), "auto"
+        given, ticks, fonts = checks.labels(owner, name, ticks, count, what), "auto", None
     if ticks is False:
         axis.set_ticks([])
         return
-    step = (
-        {"auto": None, True: 1}.get(ticks, 0) if isinstance(ticks, (str, bool)) else checks.positive(owner, name, ticks)
-    )
-    if step == 0:
+    if isinstance(ticks, (str, bool)):
         checks.choice(owner, name, ticks, ("auto", True, False))
-    labels = Labels(owner, given, count)
+        step = 1 if ticks is True else None
+    else:
+        step = checks.positive(owner, name, ticks)
+    labels = Labels(owner, given, count, fonts)
     axis.set_tick_params(labelsize=size, length=2)
     axis.set_major_locator(Thinned(labels, step))
     axis.set_major_formatter(Named(labels))

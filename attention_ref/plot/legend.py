@@ -31,9 +31,8 @@ def draw_states(ax, grid):
         if not where.any():
             continue
         if state == MASKED:
-            sheet = Rectangle(
-                (left, top), right - left, bottom - top, linewidth=0, zorder=-1, label=NAMES[state], **look
-            )
+            size = right - left, bottom - top
+            sheet = Rectangle((left, top), *size, linewidth=0, zorder=-1, label=NAMES[state], **look)
         else:
             path = boxes(where, (left, top), (c, b))
             sheet = PathPatch(path, linewidth=0.8 * (state == LEAK), zorder=1.5, label=NAMES[state], **look)

@@ -20,7 +20,7 @@ def wrong_rows(grid, dtype):
 
 
 def check_rows(owner, grids, dtype, way):
-    """Report rows that do not sum to 1, and give the note for the plot; `grids` maps names ("" if there is one) to grids."""
+    """Report rows that do not sum to 1, and give the note for the plot; `grids` are by name, "" for the only one."""
     checks.choice(owner, "check_rows", way, WAYS)
     wrong = {name: wrong_rows(grid, dtype) for name, grid in grids.items()} if way != "ignore" else {}
     wrong = {name: rows for name, rows in wrong.items() if rows.size}

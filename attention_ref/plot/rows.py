@@ -40,10 +40,8 @@ def rows(
     name_query(ax, index, labels[0], title)
     if legend:
         put_legend(ax, patches)
-    strongest = (
-        f"the largest weight is {top:.3g} on {who('key', labels[1], -grid.peak[2])}" if grid.peak else "no weights"
-    )
-    return tell(ax, f"Weights of {who('query', labels[0], index)} over {values.shape[1]} keys: {strongest}.")
+    most = f"the largest weight is {top:.3g} on {who('key', labels[1], -grid.peak[2])}" if grid.peak else "no weights"
+    return tell(ax, f"Weights of {who('query', labels[0], index)} over {values.shape[1]} keys: {most}.")
 
 
 def mark_states(ax, state):

@@ -38,9 +38,10 @@ def mix(owner, number, layer, residual):
     sums = layer.sum(axis=-1)
     dead = (layer == 0).all(axis=-1)
     if not np.all(dead | (np.abs(sums - 1) < 1e-2)) or (layer < 0).any():
+        low, high = np.min(sums[~dead]), np.max(sums[~dead])
         raise OptionError(
-            f"{owner}: layer {number} has rows that sum to {np.min(sums[~dead]):.3g} to {np.max(sums[~dead]):.3g} or negative "
-            f"weights; the weights of a query must be 0 or more and sum to 1"
+            f"{owner}: the rows of layer {number} sum to {low:.3g} to {high:.3g} and its smallest weight is "
+            f"{layer.min():.3g}; the weights of a query must be 0 or more and sum to 1"
         )
     weights = layer / np.where(dead, 1, sums)[..., None] + dead[..., None] * np.eye(layer.shape[-1])
     return residual * np.eye(layer.shape[-1]) + (1 - residual) * weights.mean(axis=0)
@@ -68,7 +69,7 @@ def flow_weights(layers, residual=0.5, heads=None, queries=None):
 
 
 def layered(matrices):
-    """For every node the capacities of its edges; token t after layer l is node l·tokens + t, and reads the layer below."""
+    """For every node the capacities of its edges to the layer below; token t after layer l is node l·tokens + t."""
     tokens = len(matrices[0])
     graph = [{} for _ in range(tokens)]
     for below, matrix in enumerate(matrices):

@@ -8,7 +8,7 @@ from attention_ref.plot import checks, colors
 from attention_ref.plot.cells import add_colorbar, draw_cells, room
 from attention_ref.plot.figures import own_figure, tell
 from attention_ref.plot.heatmap import gradient, heatmap, mask
-from attention_ref.plot.labels import label_axis
+from attention_ref.plot.labels import label_axes
 from attention_ref.plot.legend import handles, put_legend
 from attention_ref.plot.reduction import make_grid
 from attention_ref.plot.rows import rows
@@ -108,7 +108,7 @@ def one_head(owner, array, index):
     given = () if index is None else (index,) if isinstance(index, (int, np.integer)) else tuple(index)
     if len(given) != len(lead):
         raise ShapeError(
-            f"{owner}: shape {array.shape} has {len(lead)} leading axes longer than one; give index with as many numbers"
+            f"{owner}: shape {array.shape} has {len(lead)} leading axes longer than one; give index= that many numbers"
         )
     array = array.reshape(*lead, *array.shape[-2:])
     given = tuple(checks.index(owner, "index", i, n, "entries") for i, n in zip(given, lead, strict=True))
@@ -135,14 +135,13 @@ def draw_scores(where, matrices, labels, max_cells):
     """The score matrices on one scale, each with the colorbar of that scale."""
     kinds = ["scores" if name == "masked" else "plain" for name, _ in where]
     grids = [
-        make_grid(checks.real("pipeline", name, matrix), kind=kind, limits=room(ax, matrix.shape, True, max_cells), how="extreme")
-        for (name, ax), matrix, kind in zip(where, matrices, kinds, strict=True)
+        make_grid(matrix, kind=kind, limits=room(ax, matrix.shape, True, max_cells), how="extreme")
+        for (_, ax), matrix, kind in zip(where, matrices, kinds, strict=True)
     ]  # fmt: skip
     norm = colors.zero_centered(grids)
     for (name, ax), grid in zip(where, grids, strict=True):
         image = draw_cells(ax, grid, colors.SIGNED, norm)
-        label_axis("pipeline", ax.xaxis, labels[1], grid.shape[1])
-        label_axis("pipeline", ax.yaxis, labels[0], grid.shape[0])
+        label_axes("pipeline", ax, labels, grid.shape)
         ax.set(title=SCORES[name], ylabel="query (i)", xlabel="\n".join(filter(None, ["key (j)", grid.note])))
         add_colorbar(ax, image, norm, [grid], "score")
         put_legend(ax, handles([grid], colors.SIGNED, norm))

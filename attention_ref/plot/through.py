@@ -10,7 +10,7 @@ from attention_ref.plot.cells import add_colorbar, annotate, draw_cells
 from attention_ref.plot.figures import own_axes, tell
 from attention_ref.plot.grids import stacked
 from attention_ref.plot.heatmap import heatmap
-from attention_ref.plot.labels import label_axis
+from attention_ref.plot.labels import label_axes
 from attention_ref.plot.legend import handles, put_legend
 from attention_ref.plot.reduction import make_grid
 from attention_ref.plot.spread import flow_weights, rollout_weights, row_entropy
@@ -30,8 +30,7 @@ def entropy(alphas, *, ax=None, title=None, annot="auto", fmt=".1f", cbar=True, 
     cmap, norm = colors.colormap("entropy", cmap), Normalize(0, most)
     image = draw_cells(ax, grid, cmap, norm)
     annotate("entropy", ax, grid, cmap, norm, annot, fmt)
-    label_axis("entropy", ax.xaxis, None, grid.shape[1])
-    label_axis("entropy", ax.yaxis, None, grid.shape[0])
+    label_axes("entropy", ax, (None, None), grid.shape)
     ax.set(xlabel="head", ylabel="layer", title=title)
     if cbar:
         add_colorbar(ax, image, norm, [grid], f"bits, of at most {most:.1f}")

@@ -61,16 +61,10 @@ def arcs(
         bar = ax.figure.colorbar(ScalarMappable(norm, cmap), ax=ax, shrink=0.6, aspect=25)
         bar.set_label("weight α", fontsize="small")
         bar.ax.tick_params(labelsize="small")
-    grid = make_grid(weights, kind="plain", limits=values.shape)
-    most = [
-        f"{q} to {', '.join(f'{k} ({w:.2f})' for k, w in top)}"
-        for q, top in strongest(grid, queries, keys, 1)
-        if top[0][1] > 0
-    ]
-    return tell(
-        ax,
-        f"Lines between {values.shape[0]} queries and {values.shape[1]} keys; the strongest: {'; '.join(most[:24])}.",
-    )
+    tops = strongest(make_grid(weights, kind="plain", limits=values.shape), queries, keys, 1)
+    most = [f"{one} to {key} ({weight:.2f})" for one, [(key, weight)] in tops if weight > 0][:24]
+    between = f"{values.shape[0]} queries and {values.shape[1]} keys"
+    return tell(ax, f"Lines between {between}; the strongest: {'; '.join(most)}.")
 
 
 def own_lines_axes(ax, shape):

@@ -90,10 +90,8 @@ def as_table(grid, query_labels, key_labels):
     columns = [["i \\ j", *queries]]
     columns += [[key, *(row[j] for row in cells)] for j, key in enumerate(keys)]
     widths = [max(map(len, column)) for column in columns]
-    lines = [
-        "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in zip(*columns, strict=True)
-    ]
-    return ["weights in percent" + legend(grid), *lines]
+    lines = ([cell.rjust(w) for cell, w in zip(row, widths, strict=True)] for row in zip(*columns, strict=True))
+    return ["weights in percent" + legend(grid), *map("  ".join, lines)]
 
 
 def percent(grid, i, j):
@@ -111,7 +109,6 @@ def as_lists(grid, query_labels, key_labels, count):
     lines = [f"the {count} largest weights of every query{legend(grid)}"]
     found = dict(strongest(grid, query_labels, key_labels, count))
     for query in (who("Query", query_labels, i) for i in range(grid.shape[0])):
-        lines.append(
-            f"{query}: " + (", ".join(f"{key} {weight:.3f}" for key, weight in found.get(query, ())) or "none")
-        )
+        top = ", ".join(f"{key} {weight:.3f}" for key, weight in found.get(query, ()))
+        lines.append(f"{query}: {top or 'none'}")
     return lines
