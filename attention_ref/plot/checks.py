@@ -1,4 +1,4 @@
-"""What comes in, checked once: arrays, masks, labels and choices, each refused in a sentence that says what is right."""
+"""What comes in, checked once: arrays, masks, labels, choices; refused in a sentence that says what is right."""
 
 import numpy as np
 

@@ -35,6 +35,7 @@ def scale(owner, norm, vmin, vmax, grids):
     if norm is not None:
         if not isinstance(norm, Normalize):
             raise OptionError(f"{owner}: norm must be a matplotlib.colors.Normalize; got {type(norm).__name__}")
+        norm.autoscale_None([end for grid in grids if grid.peak for end in (grid.low, grid.peak[0])])
         return norm
     low = min((grid.low for grid in grids), default=0.0) if vmin is None else vmin
     high = max((grid.peak[0] for grid in grids if grid.peak), default=1.0) if vmax is None else vmax
