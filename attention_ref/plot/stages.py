@@ -123,7 +123,7 @@ def allowed_in(tape, alpha, index):
 
 
 def row_of_axes(owner, figure, count, shape):
-    columns = min(count, 4)
+    columns = count if count <= 4 else 3 if count <= 6 else 4
     lines = -(-count // columns)
     ratio = min(max(shape[0] / shape[1], 0.5), 2)
     figure = own_figure(owner, figure, columns * (SIDE / max(1.0, ratio) + 1.3), lines * (SIDE * min(1.0, ratio) + 1.7))
