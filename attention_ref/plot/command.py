@@ -1,6 +1,7 @@
 """`attention-ref plot FILE`: draw the weights in a file."""
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +37,12 @@ def add_arguments(parser):
 
 
 def run(args):
-    """Draw; 0, or 2 and a sentence on stderr."""
-    try:
-        weights = load(args)
-        written = draw(args, weights)
-    except (OptionError, ShapeError) as error:
-        print(f"attention-ref plot: {error}", file=sys.stderr)
-        return 2
+    """Draw, and print where to; what there is to warn of goes to stderr, a sentence a line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        written = draw(args, load(args))
+    for warning in caught:
+        print(f"attention-ref plot: {warning.message}", file=sys.stderr)
     print(written)
     return 0
 

@@ -19,7 +19,9 @@ WEIGHTS = {"alpha": "α", "dropped": "α after dropout"}
 SIDE = 3.0
 
 
-def pipeline(tape, *, index=None, row=0, query_labels=None, key_labels=None, figure=None, max_cells=512):
+def pipeline(
+    tape, *, index=None, row=0, query_labels=None, key_labels=None, figure=None, max_cells=512, check_rows="warn"
+):
     """Every stage of the tape of `ar.attention` that was applied, for one head, and one query's weights as bars.
 
     Scores share one scale with 0 in its middle. `index` says which head, with an index for every leading axis longer
@@ -40,18 +42,30 @@ def pipeline(tape, *, index=None, row=0, query_labels=None, key_labels=None, fig
     wide = {"query_labels": labels[0], "key_labels": labels[1], "max_cells": max_cells}
     if allowed is not None:
         mask(allowed, ax=place["allowed"], title="allowed", **wide)
+    top = {"alpha": 1.0, "dropped": max(1.0, float(np.nanmax(panels.get("dropped", 0), initial=0)))}
     for name in WEIGHTS:
         if name in panels:
-            top = max(1.0, float(np.nanmax(panels[name], initial=0)))
             heatmap(
-                panels[name], ax=next(free), title=WEIGHTS[name], allowed=allowed, vmax=top, annot=False,
-                check_rows="warn" if name == "alpha" else "ignore", **wide,
+                panels[name], ax=next(free), title=WEIGHTS[name], allowed=allowed, vmax=top[name], annot=False,
+                check_rows=check_rows if name == "alpha" else "ignore", **wide,
             )  # fmt: skip
-    rows(alpha, row, ax=next(free), query_labels=labels[0], key_labels=labels[1], allowed=allowed)
+    wide.pop("max_cells")
+    rows(alpha, row, ax=next(free), allowed=allowed, check_rows="ignore", **wide)
     return figure, axes
 
 
-def backward(tape, do=None, *, dalpha=None, index=None, query_labels=None, key_labels=None, figure=None, max_cells=512):
+def backward(
+    tape,
+    do=None,
+    *,
+    dalpha=None,
+    index=None,
+    query_labels=None,
+    key_labels=None,
+    figure=None,
+    max_cells=512,
+    check_rows="warn",
+):
     """α, its gradient dα and the scores' gradient ds, for one head, from what `ar.attention` returned (or its tape).
 
     The cotangents are of the output, `do`, or of α itself, `dalpha`, or both, as `Attended.backward` takes them.
@@ -64,27 +78,26 @@ def backward(tape, do=None, *, dalpha=None, index=None, query_labels=None, key_l
     allowed = allowed_in(tape, panels[0], index)
     axes, figure = row_of_axes("backward", figure, 3, panels[0].shape)
     wide = {"query_labels": query_labels, "key_labels": key_labels, "max_cells": max_cells, "allowed": allowed}
-    heatmap(panels[0], ax=axes[0], title="α", annot=False, **wide)
+    heatmap(panels[0], ax=axes[0], title="α", annot=False, check_rows=check_rows, **wide)
     gradient(panels[1], ax=axes[1], title="dα", cbar_label="gradient", **wide)
-    gradient(panels[2], ax=axes[2], title="ds (each row sums to 0)", cbar_label="gradient", **wide)
+    gradient(panels[2], ax=axes[2], title="ds", cbar_label="gradient", **wide)
     return figure, axes
 
 
 def pull(tape, do, dalpha):
-    """(dα, ds): from the output back through the stages after the weights, then through the normalizer."""
-    steps = tape["steps"]
-    shape = tape["alpha"].shape
-    total = 0 if dalpha is None else cotangent("dalpha", dalpha, shape)
-    if do is not None:
-        names = list(steps)
-        after = [name for name in names[names.index("alpha") + 1 : names.index("o") + 1]]
-        flowing = cotangent("do", do)
-        for name in reversed(after):
-            module, taped = steps[name]
-            flowing = module.backward(flowing, **taped)["alpha"]
-        total = total + flowing
-    normalizer, taped = steps["alpha"]
-    return total, normalizer.backward(total, **taped)["s"]
+    """(dα, ds): from the output back through the stages behind the weights, then through the normalizer."""
+    total = np.zeros_like(tape["alpha"]) if dalpha is None else cotangent("dalpha", dalpha, tape["alpha"].shape)
+    behind = [name for name in tape["steps"] if name not in ("lse", "score")]
+    behind = behind[behind.index("alpha") :]
+    shown = behind[1] if "filled" in behind else "alpha"
+    flowing = None if do is None else cotangent("do", do)
+    for name in reversed(behind):
+        if name == shown:
+            total = flowing = total if flowing is None else total + flowing
+        if flowing is not None:
+            op, taped = tape["steps"][name]
+            flowing = next(iter(op.backward(flowing, **taped).values()))
+    return total, flowing
 
 
 def cotangent(name, value, shape=None):
@@ -133,7 +146,7 @@ def row_of_axes(owner, figure, count, shape):
 
 def draw_scores(where, matrices, labels, max_cells):
     """The score matrices on one scale, each with the colorbar of that scale."""
-    kinds = ["scores" if name == "masked" else "plain" for name, _ in where]
+    kinds = ["scores" if name in ("biased", "masked") else "plain" for name, _ in where]
     grids = [
         make_grid(matrix, kind=kind, limits=room(ax, matrix.shape, True, max_cells), how="extreme")
         for (_, ax), matrix, kind in zip(where, matrices, kinds, strict=True)
