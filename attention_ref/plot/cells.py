@@ -9,6 +9,7 @@ from attention_ref.plot.legend import draw_states
 from attention_ref.plot.states import LEAK, SEEN
 
 MOST_NUMBERS = 900
+FRAME = -2  # behind the cells, so that it hides none of those at the edge
 
 
 def draw_cells(ax, grid, cmap, norm, square=True):
@@ -19,6 +20,7 @@ def draw_cells(ax, grid, cmap, norm, square=True):
         extent=grid.extent, aspect="equal" if square else "auto",
     )  # fmt: skip
     draw_states(ax, grid)
+    ax.spines[:].set_zorder(FRAME)
     ax.set_xlim(left, min(right, grid.shape[1] - 0.5))
     ax.set_ylim(min(bottom, grid.shape[0] - 0.5), top)
     return image
