@@ -192,13 +192,16 @@ def draw(owner, rows, labels, look, figure, size, margins=None):
             ax.set_title(name, fontsize="medium")
         elif r == 0:
             ax.set_title(margins[1][c], fontsize="small")
-        if margins is not None and c == 0:
-            ax.set_ylabel(margins[0][r], fontsize="small")
+        if c == 0:
+            row_name = f"{margins[0][r]}\n" if margins else ""
+            ax.set_ylabel(f"{row_name}query (i)", fontsize="small")
+        if lowest:
+            ax.set_xlabel("key (j)", fontsize="small")
         checked = dtype if look.check_rows != "ignore" else None
         tell(ax, describe_grid(grids[ax], *labels, title=name, dtype=checked))
-    figure.supylabel("query (i)", fontsize="medium")
-    note = next(iter(grids.values())).note
-    figure.supxlabel("\n".join(filter(None, ["key (j)", note, wrong])), fontsize="medium")
+    notes = list(filter(None, [next(iter(grids.values())).note, wrong]))
+    if notes:
+        figure.supxlabel("\n".join(notes), fontsize="medium")
     return figure, axes
 
 
