@@ -10,7 +10,7 @@ from attention_ref.plot import colors
 from attention_ref.plot.cells import Number
 from attention_ref.plot.difference import compare
 from attention_ref.plot.reduction import make_grid
-from attention_ref.plot.states import DEAD, LEAK, MASKED, NAN, NAMES, SEEN, classify
+from attention_ref.plot.states import DEAD, LEAK, MASKED, NAMES, NAN, SEEN, classify
 
 rng = np.random.default_rng(7)
 
@@ -73,7 +73,7 @@ def test_every_state_has_a_hatch_of_its_own_and_a_line_in_the_legend(troubled):
 
 
 def test_the_states_differ_in_the_picture_and_in_gray(troubled):
-    alpha, allowed, kinds = troubled
+    alpha, allowed, _ = troubled
     alpha[3, 0] = 0
     ax = plot.heatmap(alpha, allowed=allowed, check_rows="ignore", annot=False)
     image = pixels(ax.figure)[..., :3] @ (0.299, 0.587, 0.114)
@@ -207,7 +207,9 @@ def test_numbers_can_be_all_none_chosen_or_texts():
     assert numbers(plot.heatmap(alpha, annot=False)) == []
     assert len(numbers(plot.heatmap(weights(40, 40), annot=True))) == 1600
     chosen = np.eye(3, 4, dtype=bool)
-    assert [n.get_text() for n in numbers(plot.heatmap(alpha, annot=chosen))] == [f"{alpha[i, i]:.2f}" for i in range(3)]
+    assert [n.get_text() for n in numbers(plot.heatmap(alpha, annot=chosen))] == [
+        f"{alpha[i, i]:.2f}" for i in range(3)
+    ]
     texts = np.full((3, 4), "$x$")
     assert {n.get_text() for n in numbers(plot.heatmap(alpha, annot=texts))} == {"$x$"}
 
@@ -288,7 +290,7 @@ def test_a_mask_shows_what_is_allowed_and_how_much():
 def test_rows_that_do_not_sum_to_one_are_reported(way, recwarn):
     columns = weights(5, 5).T
     if way == "raise":
-        with pytest.raises(plot.checks.OptionError, match="5 of 5 rows sum to .* must sum to 1"):
+        with pytest.raises(plot.checks.OptionError, match=r"5 of 5 rows sum to .* must sum to 1"):
             plot.heatmap(columns, check_rows=way)
         return
     if way == "ignore":

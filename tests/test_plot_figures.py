@@ -109,7 +109,9 @@ def test_bare_figures_subfigures_and_given_axes():
     left, right = root.subfigures(1, 2)
     figure, axes = plot.heads(alpha, figure=left)
     assert figure is left
-    assert plot.heatmap(alpha[1], ax=right.subplots(), allowed=np.tri(4, dtype=bool), check_rows="ignore").figure is right
+    assert (
+        plot.heatmap(alpha[1], ax=right.subplots(), allowed=np.tri(4, dtype=bool), check_rows="ignore").figure is right
+    )
     pixels(root)
     assert overlaps([text for ax in panels(axes) for text in tick_labels(ax.xaxis)]) == []
     bare = Figure()
@@ -170,7 +172,8 @@ def test_another_process_writes_the_same_bytes():
     code = (
         "import sys, numpy as np; from attention_ref import plot; from io import BytesIO; import hashlib\n"
         "for format in ('png', 'svg', 'pdf'):\n"
-        "    out = BytesIO(); a = np.eye(5); a[2] = 0; plot.save(plot.heatmap(a, key_labels=list('$bcde')), out, format)\n"
+        "    out = BytesIO(); a = np.eye(5); a[2] = 0\n"
+        "    plot.save(plot.heatmap(a, key_labels=list('$bcde')), out, format)\n"
         "    print(hashlib.sha256(out.getvalue()).hexdigest())"
     )
     runs = [

@@ -72,7 +72,8 @@ def labels(owner, name, given, count, axis):
 
 def choice(owner, name, value, known):
     if value not in known:
-        hint = did_you_mean(value, known) if isinstance(value, str) else ""
+        words = [one for one in known if isinstance(one, str)]
+        hint = did_you_mean(value, words) if isinstance(value, str) else ""
         raise OptionError(f"{owner}: {name}={value!r} is none of {', '.join(map(repr, known))}{hint}")
     return value
 

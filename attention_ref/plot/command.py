@@ -60,7 +60,8 @@ def load(args):
     layered = [unbatched(array, args.batch) for array in arrays.values()]
     weights = layered[0] if len(layered) == 1 else np.stack(layered)
     if not 2 <= weights.ndim <= 4:
-        raise ShapeError(f"the weights have shape {weights.shape}; they must have two to four axes, {AXES}")
+        batch = "; choose an entry of the batch with --batch" if weights.ndim == 5 else ""
+        raise ShapeError(f"the weights have shape {weights.shape}; they must have two to four axes, {AXES}{batch}")
     return narrowed(args, weights)
 
 

@@ -77,7 +77,7 @@ def text(alpha, *, query_labels=None, key_labels=None, allowed=None, width=100, 
     names = named("text", values.shape, query_labels, key_labels)
     grid = make_grid(values, allowed, limits=values.shape)
     table = as_table(grid, *names)
-    lines = table if max(map(len, table)) <= width else as_lists(grid, *names, checks.positive("text", "top", top))
+    lines = table if len(table[1]) <= width else as_lists(grid, *names, checks.positive("text", "top", top))
     return "\n".join([*lines, describe_grid(grid, *names, dtype=values.dtype)])
 
 
