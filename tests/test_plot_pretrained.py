@@ -29,7 +29,7 @@ def test_the_tokenizer_is_bert_s(minilm):
 
 
 def test_the_model_means_what_it_should(minilm):
-    """The mean of the last states is the sentence's vector: two sentences that mean the same are nearer than a third."""
+    """The mean of the last states stands for the sentence: two that mean the same are nearer than a third."""
     same, alike, other = (
         minilm.attentions(text)[2].mean(axis=0)
         for text in ("A man is eating food.", "A man eats something.", "The stock market fell today.")
@@ -49,7 +49,7 @@ def test_layers_by_heads_can_be_read(minilm, text):
     assert axes.shape == (6, 12)
     pixels(figure)
     texts = [ax.title for ax in axes[0]] + [ax.yaxis.label for ax in axes[:, 0]]
-    for ax in [*axes[-1], *axes[:, 0]]:
+    for ax in [*axes[-1], *axes[:-1, 0]]:
         texts += [*ax.get_xticklabels(), *ax.get_yticklabels()]
     assert overlaps([one for one in texts if one.get_text()]) == []
     assert written(figure)[:4] == b"\x89PNG"

@@ -9,18 +9,20 @@ from attention_ref.plot.legend import draw_states
 from attention_ref.plot.states import LEAK, SEEN
 
 MOST_NUMBERS = 900
-FRAME = -2  # behind the cells, so that it hides none of those at the edge
 
 
 def draw_cells(ax, grid, cmap, norm, square=True):
-    """The image of a grid in the indices of the whole matrix, and over or under it the states."""
+    """The image of a grid in the indices of the whole matrix, and over or under it the states.
+
+    There is no frame: where a cell is a pixel, it would hide those at the edge.
+    """
     left, right, bottom, top = grid.extent
     image = ax.imshow(
         colors.snapped(grid.shown, norm), cmap=cmap, norm=norm, interpolation="nearest", origin="upper",
         extent=grid.extent, aspect="equal" if square else "auto",
     )  # fmt: skip
     draw_states(ax, grid)
-    ax.spines[:].set_zorder(FRAME)
+    ax.spines[:].set_visible(False)
     ax.set_xlim(left, min(right, grid.shape[1] - 0.5))
     ax.set_ylim(min(bottom, grid.shape[0] - 0.5), top)
     return image
