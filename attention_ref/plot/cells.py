@@ -1,5 +1,7 @@
 """One matrix on one axes: colored cells, hatched cells, numbers in cells, the colorbar, the names of the axes."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.text import Text
 
@@ -41,6 +43,8 @@ def room(ax, shape, square, max_cells):
 class Number(Text):
     """A number in a cell, drawn only where a text `em` characters long fits; for None, always."""
 
+    axes: Any
+
     def __init__(self, column, row, text, em, color):
         super().__init__(column, row, text, color=color, fontsize=7, ha="center", va="center", clip_on=True)
         self.em = em
@@ -52,7 +56,7 @@ class Number(Text):
             return True
         corners = self.axes.transData.transform([(0, 0), (1, 1)])
         width, height = abs(corners[1] - corners[0])
-        em = self.get_size() * self.get_figure(root=True).dpi / 72
+        em = self.get_fontsize() * self.axes.get_figure(root=True).dpi / 72
         return width > (0.64 * self.em + 0.3) * em and height > 1.3 * em
 
     def draw(self, renderer):

@@ -9,7 +9,7 @@ import numpy as np
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.plot import checks, files
 from attention_ref.plot.figures import FORMATS, save
-from attention_ref.plot.grids import heads, layers
+from attention_ref.plot.grids import OVER, heads, layers
 from attention_ref.plot.heatmap import heatmap
 from attention_ref.plot.rows import rows
 from attention_ref.plot.through import entropy, flow, rollout
@@ -31,7 +31,7 @@ def add_arguments(parser):
     parser.add_argument("--layer", type=int, help="which layer")
     parser.add_argument("--query", type=int, default=0, help="which query, for rows")
     parser.add_argument("--batch", type=int, help="which entry of a batch axis longer than one")
-    parser.add_argument("--reduce", choices=("mean", "max", "min"), help="combine the heads")
+    parser.add_argument("--reduce", choices=tuple(OVER), help="combine the heads")
     parser.add_argument("--kind", choices=KINDS, help="what to draw; by the number of axes unless given")
     parser.add_argument("-o", "--output", help="out.png, .svg, .pdf or .gif; text in the terminal without it")
 
@@ -86,8 +86,7 @@ def narrowed(args, weights):
         chosen = checks.subset("plot", "--heads", numbers(args.heads), weights.shape[-3])
         weights = weights[..., chosen, :, :]
     if args.reduce:
-        over = {"mean": np.mean, "max": np.max, "min": np.min}[args.reduce]
-        weights = over(weights, axis=-3, keepdims=weights.ndim == 4)
+        weights = OVER[args.reduce](weights, axis=-3, keepdims=weights.ndim == 4)
     return weights
 
 

@@ -50,7 +50,7 @@ def difference(
         add_colorbar(ax, image, norm, [grid], NAMES[kind])
     if legend:
         put_legend(ax, handles([grid], colors.SIGNED, norm))
-    return tell(ax, describe_grid(grid, *labels, title=title or f"difference {NAMES[kind]}"))
+    return tell(ax, describe_grid(grid, labels, title=title or f"difference {NAMES[kind]}"))
 
 
 def compare(a, b, kind, bound=None):

@@ -1,5 +1,6 @@
 """Many matrices on one figure, on one scale and with one colorbar: the heads of a layer, the layers of a model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, sqrt
 
@@ -17,7 +18,7 @@ from attention_ref.plot.reduction import REDUCTIONS, make_grid
 from attention_ref.plot.row_sums import check_rows
 from attention_ref.plot.words import describe_grid, named
 
-OVER = {"mean": np.mean, "max": np.max, "min": np.min}
+OVER: dict[str, Callable] = {"mean": np.mean, "max": np.max, "min": np.min}
 WIDEST = 20
 
 
@@ -83,7 +84,7 @@ def layers(
         [(*panel, f"{layer}, {head}") for panel, head in zip(row, across, strict=True)]
         for row, layer in zip(panels, down, strict=True)
     ]
-    margins = down, across
+    margins: tuple | None = (down, across)
     if len(across) == 1 or len(down) == 1:
         rows, margins = wrap([panel for row in rows for panel in row]), None
     look = options("layers", {"annot": False} | look, over_heads or over_layers)
@@ -198,7 +199,7 @@ def draw(owner, rows, labels, look, figure, size, margins=None):
         if lowest:
             ax.set_xlabel("key (j)", fontsize="small")
         checked = dtype if look.check_rows != "ignore" else None
-        tell(ax, describe_grid(grids[ax], *labels, title=name, dtype=checked))
+        tell(ax, describe_grid(grids[ax], labels, title=name, dtype=checked))
     notes = list(filter(None, [next(iter(grids.values())).note, wrong]))
     if notes:
         figure.supxlabel("\n".join(notes), fontsize="medium")

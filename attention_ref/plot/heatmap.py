@@ -40,7 +40,7 @@ def heatmap(
         add_colorbar(ax, image, norm, [grid], cbar_label)
     if legend:
         put_legend(ax, handles([grid], cmap, norm))
-    return tell(ax, describe_grid(grid, *labels, title=title or "", dtype=values.dtype))
+    return tell(ax, describe_grid(grid, labels, title=title or "", dtype=values.dtype))
 
 
 def gradient(
@@ -61,7 +61,7 @@ def gradient(
         add_colorbar(ax, image, norm, [grid], cbar_label)
     if legend:
         put_legend(ax, handles([grid], colors.SIGNED, norm))
-    return tell(ax, describe_grid(grid, *labels, title=title or "gradient"))
+    return tell(ax, describe_grid(grid, labels, title=title or "gradient"))
 
 
 def mask(

@@ -2,6 +2,7 @@
 
 import unicodedata
 from bisect import bisect_left
+from typing import Any
 
 from matplotlib import ft2font
 from matplotlib.ticker import Formatter, Locator
@@ -75,6 +76,8 @@ class Thinned(Locator):
 
     Evaluated at drawing time, so it holds at any size. It prepares the tick labels that it asks for.
     """
+
+    axis: Any
 
     def __init__(self, labels, step=None):
         self.labels, self.fixed = labels, step

@@ -1,5 +1,7 @@
 """The legend of what is not a color: masked, dead, NaN, masked and yet not 0."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.legend import Legend
 from matplotlib.patches import Patch, PathPatch, Rectangle
@@ -9,14 +11,14 @@ from matplotlib.transforms import Bbox
 from attention_ref.plot import colors
 from attention_ref.plot.states import DEAD, LEAK, MASKED, NAMES, NAN
 
-LOOKS = {
+LOOKS: dict[int, dict[str, Any]] = {
     MASKED: {"facecolor": colors.MASK_FILL, "edgecolor": colors.MASK_INK, "hatch": "/////"},
     DEAD: {"facecolor": colors.DEAD_FILL, "edgecolor": colors.DEAD_INK, "hatch": "-----"},
     NAN: {"facecolor": colors.NAN_FILL, "edgecolor": colors.NAN_INK, "hatch": "xxxxx"},
     LEAK: {"facecolor": "none", "edgecolor": colors.LEAK_INK, "hatch": "\\\\\\\\\\"},
 }
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "fontsize": "small", "frameon": False, "borderaxespad": 0.4, "handlelength": 1.6, "handleheight": 1.1,
     "columnspacing": 1.2,
 }  # fmt: skip

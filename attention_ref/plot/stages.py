@@ -139,7 +139,10 @@ def row_of_axes(owner, figure, count, shape):
     columns = count if count <= 4 else 3 if count <= 6 else 4
     lines = -(-count // columns)
     ratio = min(max(shape[0] / shape[1], 0.5), 2)
+    new = figure is None
     figure = own_figure(owner, figure, columns * (SIDE / max(1.0, ratio) + 1.3), lines * (SIDE * min(1.0, ratio) + 1.7))
+    if new:
+        figure.get_layout_engine().set(w_pad=0.12)
     spec = GridSpec(lines, columns, figure=figure)
     return np.array([figure.add_subplot(spec[at // columns, at % columns]) for at in range(count)]), figure
 
@@ -158,4 +161,4 @@ def draw_scores(where, matrices, labels, max_cells):
         ax.set(title=SCORES[name], ylabel="query (i)", xlabel="\n".join(filter(None, ["key (j)", grid.note])))
         add_colorbar(ax, image, norm, [grid], "score")
         put_legend(ax, handles([grid], colors.SIGNED, norm))
-        tell(ax, describe_grid(grid, *labels, title=SCORES[name]))
+        tell(ax, describe_grid(grid, labels, title=SCORES[name]))

@@ -61,7 +61,7 @@ def arcs(
         bar = ax.figure.colorbar(ScalarMappable(norm, cmap), ax=ax, shrink=0.6, aspect=25)
         bar.set_label("weight α", fontsize="small")
         bar.ax.tick_params(labelsize="small")
-    tops = strongest(make_grid(weights, kind="plain", limits=values.shape), queries, keys, 1)
+    tops = strongest(make_grid(weights, kind="plain", limits=values.shape), (queries, keys), 1)
     most = [f"{one} to {key} ({weight:.2f})" for one, [(key, weight)] in tops if weight > 0][:24]
     between = f"{values.shape[0]} queries and {values.shape[1]} keys"
     return tell(ax, f"Lines between {between}; the strongest: {'; '.join(most)}.")

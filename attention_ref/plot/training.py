@@ -25,7 +25,7 @@ def training(alphas_by_step, path, *, steps=None, frames_per_second=4, dpi=80, *
     writer = PillowWriter(fps=frames_per_second)
     with writer.saving(figure, str(path), dpi):
         for name, frame in zip(names, values, strict=True):
-            for other in [one for one in ax.child_axes]:
+            for other in list(ax.child_axes):
                 other.remove()
             ax.clear()
             heatmap(frame, ax=ax, **{"title": f"step {name}"} | options)

@@ -17,11 +17,11 @@ def describe(alpha, *, query_labels=None, key_labels=None, allowed=None):
     allowed = checks.boolean("describe", allowed, values.shape)
     names = named("describe", values.shape, query_labels, key_labels)
     grid = make_grid(values, allowed, limits=values.shape)
-    sentences = [describe_grid(grid, *names, dtype=values.dtype)]
+    sentences = [describe_grid(grid, names, dtype=values.dtype)]
     if max(values.shape) <= 24:
         sentences += [
             f"{query} attends most to {', '.join(f'{key} ({weight:.2f})' for key, weight in top)}."
-            for query, top in strongest(grid, *names, count=2)
+            for query, top in strongest(grid, names, 2)
         ]
     return " ".join(sentences)
 
@@ -37,9 +37,10 @@ def who(kind, labels, at):
     return f"{kind} {at}" if labels is None else f"{kind} {at} “{shown(labels[at])}”"
 
 
-def describe_grid(grid, query_labels=None, key_labels=None, title="", dtype=None):
+def describe_grid(grid, labels=(None, None), title="", dtype=None):
     """The facts of a grid in sentences; rows are checked if `dtype` is given."""
     rows, columns = grid.shape
+    query_labels, key_labels = labels
     words = [f"{title + ': ' if title else ''}heatmap of {PEOPLE[grid.kind]}, {rows} queries by {columns} keys."]
     if grid.peak:
         value, i, j = grid.peak[0], -grid.peak[1], -grid.peak[2]
@@ -54,8 +55,9 @@ def describe_grid(grid, query_labels=None, key_labels=None, title="", dtype=None
     return " ".join(words)
 
 
-def strongest(grid, query_labels, key_labels, count):
+def strongest(grid, labels, count):
     """(query, [(key, weight), …]) for every query that has weights, the largest first."""
+    query_labels, key_labels = labels
     for i in range(grid.shape[0]):
         seen = np.flatnonzero(np.isin(grid.states[i], (SEEN, LEAK)))
         order = seen[np.argsort(-grid.values[i, seen], kind="stable")][:count]
@@ -76,16 +78,16 @@ def text(alpha, *, query_labels=None, key_labels=None, allowed=None, width=100, 
     allowed = checks.boolean("text", allowed, values.shape)
     names = named("text", values.shape, query_labels, key_labels)
     grid = make_grid(values, allowed, limits=values.shape)
-    table = as_table(grid, *names)
-    lines = table if len(table[1]) <= width else as_lists(grid, *names, checks.positive("text", "top", top))
-    return "\n".join([*lines, describe_grid(grid, *names, dtype=values.dtype)])
+    table = as_table(grid, names)
+    lines = table if len(table[1]) <= width else as_lists(grid, names, checks.positive("text", "top", top))
+    return "\n".join([*lines, describe_grid(grid, names, dtype=values.dtype)])
 
 
-def as_table(grid, query_labels, key_labels):
-    def header(labels, n):
-        return [str(at) if labels is None else shown(labels[at], 9) for at in range(n)]
-
-    queries, keys = header(query_labels, grid.shape[0]), header(key_labels, grid.shape[1])
+def as_table(grid, labels):
+    queries, keys = (
+        [str(at) if names is None else shown(names[at], 9) for at in range(n)]
+        for names, n in zip(labels, grid.shape, strict=True)
+    )
     cells = [[percent(grid, i, j) for j in range(grid.shape[1])] for i in range(grid.shape[0])]
     columns = [["i \\ j", *queries]]
     columns += [[key, *(row[j] for row in cells)] for j, key in enumerate(keys)]
@@ -105,10 +107,10 @@ def legend(grid):
     return "; " + ", ".join(present) if present else ""
 
 
-def as_lists(grid, query_labels, key_labels, count):
+def as_lists(grid, labels, count):
     lines = [f"the {count} largest weights of every query{legend(grid)}"]
-    found = dict(strongest(grid, query_labels, key_labels, count))
-    for query in (who("Query", query_labels, i) for i in range(grid.shape[0])):
+    found = dict(strongest(grid, labels, count))
+    for query in (who("Query", labels[0], i) for i in range(grid.shape[0])):
         top = ", ".join(f"{key} {weight:.3f}" for key, weight in found.get(query, ()))
         lines.append(f"{query}: {top or 'none'}")
     return lines
