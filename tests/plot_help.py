@@ -26,7 +26,7 @@ def causal(queries, keys, seed=0):
 
 def pixels(figure):
     """The figure drawn: height, width, RGBA."""
-    canvas = FigureCanvasAgg(figure.get_figure(root=True))
+    canvas = FigureCanvasAgg(figure.canvas.figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())
 

@@ -56,7 +56,7 @@ class Number(Text):
             return True
         corners = self.axes.transData.transform([(0, 0), (1, 1)])
         width, height = abs(corners[1] - corners[0])
-        em = self.get_fontsize() * self.axes.get_figure(root=True).dpi / 72
+        em = self.get_fontsize() * self.axes.figure.canvas.figure.dpi / 72
         return width > (0.64 * self.em + 0.3) * em and height > 1.3 * em
 
     def draw(self, renderer):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure, SubFigure
 
 from attention_ref.errors import OptionError
 
@@ -42,11 +42,17 @@ def own_figure(owner, figure, width, height):
     """The figure or subfigure given, or a new one."""
     if figure is None:
         return Picture(figsize=(width, height), layout="constrained")
-    if not isinstance(figure, FigureBase):
+    if not isinstance(figure, (Figure, SubFigure)):
         raise OptionError(f"{owner}: figure must be a Figure or a SubFigure; got {type(figure).__name__}")
-    if figure.get_figure(root=True).get_layout_engine() is None:
-        figure.get_figure(root=True).set_layout_engine("constrained")
+    if root(figure).get_layout_engine() is None:
+        root(figure).set_layout_engine("constrained")
     return figure
+
+
+def root(owner):
+    """The figure that an axes, a subfigure or a figure belongs to in the end."""
+    figure = owner if isinstance(owner, (Figure, SubFigure)) else owner.figure
+    return figure.canvas.figure
 
 
 def tell(ax, words):
@@ -57,7 +63,7 @@ def tell(ax, words):
 
 def alt_text(figure):
     """What a figure shows, in words: the descriptions of its axes."""
-    return "\n".join(ax.alt_text for ax in figure.get_figure(root=True).axes if hasattr(ax, "alt_text"))
+    return "\n".join(ax.alt_text for ax in root(figure).axes if hasattr(ax, "alt_text"))
 
 
 def save(figure, path, format=None, *, alt=None, dpi=None):
@@ -65,7 +71,7 @@ def save(figure, path, format=None, *, alt=None, dpi=None):
 
     `path` may be a file object, then `format` says which of png, svg and pdf.
     """
-    figure = figure.get_figure(root=True) if hasattr(figure, "get_figure") else figure
+    figure = root(figure) if isinstance(figure, (Figure, SubFigure, Axes)) else figure
     if not isinstance(figure, Figure):
         raise OptionError(f"save: the first argument must be a figure or an axes; got {type(figure).__name__}")
     if format is None:

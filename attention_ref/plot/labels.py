@@ -116,7 +116,7 @@ class Thinned(Locator):
         return max(length, 1.0) / max(span, 1e-9)
 
     def em(self):
-        return self.axis.get_major_ticks(1)[0].label1.get_size() * self.axis.get_figure(root=True).dpi / 72
+        return self.axis.get_major_ticks(1)[0].label1.get_size() * self.axis.axes.figure.canvas.figure.dpi / 72
 
 
 class Named(Formatter):

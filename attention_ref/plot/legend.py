@@ -34,7 +34,7 @@ def draw_states(ax, grid):
             continue
         if state == MASKED:
             size = right - left, bottom - top
-            sheet = Rectangle((left, top), *size, linewidth=0, zorder=-1, label=NAMES[state], **look)
+            sheet: Patch = Rectangle((left, top), *size, linewidth=0, zorder=-1, label=NAMES[state], **look)
         else:
             path = boxes(where, (left, top), (c, b))
             sheet = PathPatch(path, linewidth=0.8 * (state == LEAK), zorder=1.5, label=NAMES[state], **look)

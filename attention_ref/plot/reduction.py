@@ -5,6 +5,7 @@ bright cell among thousands is still there. A block holding a NaN or a leak is s
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,7 @@ class Band:
         self.counts = dict.fromkeys(NAMES, 0)
         if not self.plain:
             self.counts = dict(zip(NAMES, np.bincount(states.ravel(), minlength=5)[1:].tolist(), strict=True))
-        self.drawn = None if self.plain else (states == SEEN) | (states == LEAK)
+        self.drawn: Any = None if self.plain else (states == SEEN) | (states == LEAK)
         self.alive = np.ones(len(values), bool) if self.plain else ~np.isin(states, (DEAD, NAN)).any(axis=1)
         self.sums = self.filled(0).sum(axis=1, dtype=np.float64)
         self.peak, self.low = self.extremes(start)
