@@ -27,6 +27,7 @@ def test_the_image_is_the_matrix_on_a_scale_from_0_to_1():
     assert np.array_equal(image.get_array(), alpha)
     assert image.get_clim() == (0, 1)
     assert image.get_interpolation() == "nearest"
+    assert tuple(image.get_extent()) == (-0.5, 6.5, 4.5, -0.5)
     assert ax.get_ylim() == (4.5, -0.5)
     assert ax.get_xlim() == (-0.5, 6.5)
     assert (ax.get_ylabel(), ax.get_xlabel()) == ("query (i)", "key (j)")

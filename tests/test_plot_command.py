@@ -120,7 +120,8 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path):
     np.save(tmp_path / "a.npy", weights(40, 40))
     np.savez_compressed(tmp_path / "a.npz", np.zeros((4000, 4000)))
     write_safetensors(tmp_path / "a.safetensors", {"a": weights(40, 40)})
-    for name in ("a.npy", "a.npz", "a.safetensors"):
+    np.savez(tmp_path / "b.npz", *np.zeros((9, 20)))
+    for name in ("a.npy", "a.npz", "a.safetensors", "b.npz"):
         with pytest.raises(OptionError, match=r"more than the .* GiB allowed"):
             files.read(tmp_path / name, most=1000)
 

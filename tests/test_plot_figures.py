@@ -60,6 +60,13 @@ def test_some_heads_and_combined_ones():
         assert ax.get_title() == f"{over} over 6 heads"
 
 
+def test_what_one_head_may_see_the_heads_together_may():
+    allowed = np.stack([np.tri(4, dtype=bool), np.tri(4, dtype=bool).T])
+    alpha = allowed / allowed.sum(axis=-1, keepdims=True)
+    _, axes = plot.heads(alpha, allowed=allowed, over_heads="mean")
+    assert hatches(axes[0, 0]) == {}
+
+
 def test_a_model_is_layers_by_heads():
     alphas = weights(3, 4, 5, 5)
     figure, axes = plot.layers(alphas)

@@ -123,10 +123,10 @@ def test_alt_text_counts_what_is_there():
 
 
 def test_arcs_leave_out_little_and_say_so():
-    alpha = np.array([[0.9, 0.1, 0.0], [0.02, 0.49, 0.49], [0.0, 0.0, 1.0]])
+    alpha = np.array([[0.94, 0.06, 0.0], [0.02, 0.49, 0.49], [0.0, 0.0, 1.0]])
     ax = plot.arcs(list("abc"), alpha)
     lines = ax.collections[0]
-    assert sorted(lines.get_array()) == pytest.approx([0.1, 0.49, 0.49, 0.9, 1.0])
+    assert sorted(lines.get_array()) == pytest.approx([0.06, 0.49, 0.49, 0.94, 1.0])
     assert "0.05 or more; those left out hold 1%" in ax.get_xlabel()
     assert len(plot.arcs(list("abc"), alpha, query=1).collections[0].get_segments()) == 2
 
