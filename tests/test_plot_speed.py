@@ -41,28 +41,3 @@ def test_a_pdf_of_512_squared_is_small(masked):
     alpha = np.where(allowed, alpha, 0) if masked else alpha
     alpha /= alpha.sum(axis=1, keepdims=True)
     assert len(written(plot.heatmap(alpha, allowed=allowed), "pdf")) < 500_000
-
-
-@pytest.mark.slow
-@pytest.mark.pictures
-def test_seaborn_takes_twenty_times_as_long_for_the_same_pdf():
-    import io
-    import time
-
-    import seaborn
-    from matplotlib.figure import Figure
-
-    alpha = weights(512, 512)
-
-    def seconds(draw):
-        start = time.perf_counter()
-        draw()
-        return time.perf_counter() - start
-
-    def theirs():
-        figure = Figure()
-        seaborn.heatmap(alpha, ax=figure.subplots())
-        figure.savefig(io.BytesIO(), format="pdf")
-
-    ours = min(seconds(lambda: written(plot.heatmap(alpha), "pdf")) for _ in range(3))
-    assert seconds(theirs) > 20 * ours
