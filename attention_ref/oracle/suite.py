@@ -150,6 +150,9 @@ def adjustments():
     yield Case("alibi-bottom-right", why, WIDE, causal | {"alibi_slopes": "@slopes", "align": "bottom_right"})
     why = "buckets of relative positions, and a gradient gathered by bucket"
     yield Case("relative", why, Size(19, 19), {"relative_table": "@relative_table"})
+    why = "relative positions in fewer buckets, on one side: a bucket counted on both, or another maximal distance"
+    one_sided = {"relative_bidirectional": False, "relative_max_distance": 40}
+    yield Case("relative-one-sided", why, Size(19, 19), {"relative_table": "@relative_table"} | one_sided)
     yield Case("scale", "a scale that is given replaces 1/sqrt(d), it does not come on top", WIDE, {"scale": 0.375})
     yield Case("scale-one", "a scale of 1 taken for 'not given'", WIDE, {"scale": 1.0})
     why = "a negative scale: the largest score is the smallest product"
