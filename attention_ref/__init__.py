@@ -8,6 +8,8 @@ from attention_ref.emulate import emulate
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import mechanisms
 from attention_ref.op import Op
+from attention_ref.oracle.check import check
+from attention_ref.oracle.report import CheckFailed, Report
 
 __version__ = "0.1.0"
 
@@ -15,12 +17,15 @@ ops = {name: op for room in (score, adjust, mask, normalize, layer, mechanism) f
 
 __all__ = [
     "Attended",
+    "CheckFailed",
     "Op",
     "OptionError",
+    "Report",
     "Rule",
     "ShapeError",
     "attention",
     "cache",
+    "check",
     "emulate",
     "hvp",
     "jvp",
