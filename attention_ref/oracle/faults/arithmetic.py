@@ -9,8 +9,9 @@ from attention_ref.oracle.faults.rounding import as_is, bf16, f16, tf32
 
 
 class Coarse(Kernel):
-    """A kernel with `rounding` somewhere."""
+    """A kernel with `rounding` somewhere; in `dtypes` that is more than belongs there."""
 
+    dtypes: tuple = ("float64", "float32")
     rounding = staticmethod(as_is)
 
 
@@ -35,6 +36,7 @@ class WeightsF16(WeightsBf16):
 class ScoresBf16(Coarse):
     """the scores rounded to bfloat16"""
 
+    dtypes = ("float64", "float32", "bfloat16", "float16")
     rounding = staticmethod(bf16)
 
     def scores(self):
@@ -44,6 +46,7 @@ class ScoresBf16(Coarse):
 class ScoresF16(ScoresBf16):
     """the scores rounded to float16"""
 
+    dtypes = ("float64", "float32", "float16")
     rounding = staticmethod(f16)
 
 
@@ -69,6 +72,7 @@ class ProductsTf32(InputsBf16):
 class SumsBf16(Coarse):
     """the output accumulated in bfloat16, 16 keys at a time"""
 
+    dtypes = ("float64", "float32", "bfloat16", "float16")
     tile = 16
     rounding = staticmethod(bf16)
 
@@ -82,6 +86,7 @@ class SumsBf16(Coarse):
 class SumsF16(SumsBf16):
     """the output accumulated in float16, 16 keys at a time"""
 
+    dtypes = ("float64", "float32", "float16")
     rounding = staticmethod(f16)
 
 
@@ -96,6 +101,8 @@ class OutputBf16(Coarse):
 
 class LseF16(Coarse):
     """lse rounded to float16"""
+
+    dtypes = ("float64", "float32", "bfloat16", "float16")
 
     def logarithm(self, m, z):
         return f16(super().logarithm(m, z))

@@ -1,4 +1,4 @@
-"""The forward pass of a correct attention kernel, in steps so small that a mistake is another version of one of them."""
+"""The forward pass of a correct attention kernel, in steps so small that a mistake is another version of one."""
 
 import re
 from itertools import pairwise
@@ -10,6 +10,8 @@ from attention_ref.adjust import alibi, bias, relative, scale, softcap
 from attention_ref.oracle.faults.rounding import ARITHMETIC
 from attention_ref.oracle.formats import widened
 from attention_ref.place import FILL, Place
+
+WORDS = r"(?<=[a-z])(?=[A-Z])|(?<=[a-z]{2})(?=[0-9]+$)|(?<=[A-Z])(?=[A-Z][a-z])"
 
 
 class Forward:
@@ -36,11 +38,11 @@ class Forward:
     @classmethod
     def name(cls):
         """no-max-shift for NoMaxShift."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
+        return re.sub(WORDS, "-", cls.__name__).lower()
 
     @classmethod
     def clause(cls):
-        return (cls.__doc__ or "").partition("\n")[0].rstrip(".")
+        return (cls.__doc__ or "").partition("\n")[0].strip(" .")
 
     def number(self, x):
         x = widened(x)

@@ -129,12 +129,8 @@ class DvTransposed(Backward):
 class DkFromWeights(Backward):
     """dk from the weights instead of ds"""
 
-    def ds(self, p, da, row):
-        self.kept = p
-        return super().ds(p, da, row)
-
     def through_score(self, ds):
-        return super().through_score(ds) | {"k": super().through_score(self.kept)["k"]}
+        return super().through_score(ds) | {"k": super().through_score(self.alpha)["k"]}
 
 
 class DvWithoutDropout(Backward):
@@ -169,7 +165,7 @@ class GroupMean(Backward):
     """gradients of grouped keys and values averaged over the group, not summed"""
 
     def over_group(self, dx):
-        return dx.mean(axis=-3)
+        return dx.sum(axis=-3) / max(dx.shape[-3], 1)
 
 
 class BroadcastFirst(Backward):
@@ -323,7 +319,6 @@ class DkWithoutLastQuery(Part):
 
     def weights(self, s, lse):
         p = super().weights(s, lse)
-        self.whole = p
         return self.kept(p, -2, 0, p.shape[-2] - 1)
 
 

@@ -17,7 +17,7 @@ class Kernel(Forward):
     """One call, forward and backward. The backward pass computes the scores again, from the inputs."""
 
     def backward(self, do, dlse=None, o=None, lse=None):
-        """{"dq": …, "dk": …, "dv": …} and the gradient of every other floating-point input, from the kernel's o and lse."""
+        """{"dq": …} with the gradient of every floating-point input, from the kernel's o and lse."""
         if o is None or (lse is None and self.softmax):
             own = self.forward()
             o, lse = own["o"] if o is None else o, own.get("lse") if lse is None else lse
@@ -25,11 +25,11 @@ class Kernel(Forward):
         v = self.clean("v", self.shared(self.arrays["v"]))
         s = self.scores()
         if not self.softmax:
-            p, taped = self.normalizer.forward(s)
+            self.alpha, taped = self.normalizer.forward(s)
             ds = self.normalizer.backward(self.into_weights(do, v), **taped)["s"]
-            return self.gradients({"v": self.dv(self.filled(p, s), do)}, ds)
+            return self.gradients({"v": self.dv(self.filled(self.alpha, s), do)}, ds)
         lse = self.number(lse)
-        p = self.weights(s, lse)
+        self.alpha = p = self.weights(s, lse)
         da = self.into_weights(do, v)
         row = self.less_dlse(self.d(do, o, p, da), dlse)
         grads = {"v": self.dv(self.filled(p, s), do)}

@@ -1,4 +1,4 @@
-"""Mistakes about who may attend to whom: alignment, causal masks, windows, lengths, segments, dense masks, empty rows."""
+"""Mistakes about who may attend to whom: alignment, causal, windows, lengths, segments, dense masks, empty rows."""
 
 import numpy as np
 
@@ -323,7 +323,7 @@ class EmptyRowUniform(Kernel):
         return np.where(empty, e / e.sum(axis=-1, keepdims=True), super().weights(s, lse))
 
 
-class FillMinus1e4(EmptyRowUniform):
+class FillMinus10000(EmptyRowUniform):
     """-10000 in place of -inf"""
 
     fill = -1e4

@@ -129,11 +129,11 @@ class MaskAfterSoftmax(Kernel):
     """the mask applied behind the softmax, without normalizing again"""
 
     def masked(self, s):
-        self.kept = self.allowed()
+        self.mask = self.allowed()
         return s
 
     def dropped(self, p, first):
-        kept = self.kept
+        kept = self.mask
         if kept is not None:
             p = np.where(kept if kept.shape[-1] == 1 else kept[..., first : first + p.shape[-1]], p, 0).astype(p.dtype)
         return super().dropped(p, first)
@@ -164,7 +164,7 @@ class SplitByMax(Kernel):
         return super().part(s, v, first)
 
 
-class LseBase2(Kernel):
+class LseBaseTwo(Kernel):
     """lse in base 2"""
 
     def forward(self):
