@@ -16,7 +16,7 @@ from attention_ref.oracle.observation import BACKWARD, FORWARD, observed
 from attention_ref.oracle.symptoms import symptoms
 
 CLOSE = 1.25  # of several mistakes that explain everything, those nearly as close as the closest are named
-PROBES = 12  # in how many cases a part of a pair is looked for, each with other options
+PROBES = 6  # in how many cases a part of a pair is looked for, each with other options
 PAIRS = 2000  # how many pairs are tried if no single mistake explains any part
 TOLD = 4
 
@@ -124,13 +124,14 @@ def finding(mistakes, agreement, observations):
 def pairs(failing, side):
     """Pairs of which one mistake explains at least one failing result; all pairs of few if there is none."""
     catalog = [mistakes[0] for mistakes in singles(side)]
-    some = list({tuple(seen.truth.options): seen for seen in reversed(failing)}.values())[-PROBES:]
+    cheapest = {tuple(seen.truth.options): seen for seen in reversed(failing)}.values()
+    some = sorted(cheapest, key=lambda seen: seen.cost)[:PROBES]
     partial = [mistake for mistake in catalog if any(part_of(seen, mistake, side) for seen in some)]
     if partial:
-        yield from ((one, other) for one in partial for other in catalog if compatible(one, other))
+        several = {frozenset((one, other)): (one, other) for one in partial for other in catalog}
+        yield from (pair for pair in several.values() if compatible(*pair))
         return
-    cheapest = failing[0]
-    effective = [mistake for mistake in catalog if moves(cheapest, mistake, side)]
+    effective = [mistake for mistake in catalog if moves(some[0], mistake, side)]
     several = [pair for pair in combinations(effective, 2) if compatible(*pair)]
     yield from several[:PAIRS]
 

@@ -1,4 +1,4 @@
-"""Arithmetic that is too coarse: errors that no step explains, but that roundings of a coarser kind stay above."""
+"""Arithmetic that is too coarse: errors that no step explains, and that the bounds of a coarser model hold."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,15 @@ LADDER = {
     "float16": ("bf16/f32acc", "f16", "bf16"),
 }
 EVEN = (0.25, 0.75)  # the share of errors that are positive, where it is rounding that makes them
+SLACK = 2.0
 
 
 @dataclass(frozen=True)
 class Grain:
-    """A precision model that the candidate keeps to, and the largest relative error."""
+    """A precision model that the candidate keeps to, the largest error in its bounds, and relative to the results."""
 
     model: str
+    score: float
     error: float
 
     @property
@@ -26,28 +28,36 @@ class Grain:
 
     @property
     def clause(self):
-        return (
-            f"arithmetic as coarse as {self.model}: the errors go either way and stay inside the bounds of {self.model}"
-        )
+        model = self.model
+        return f"arithmetic as coarse as {model}: the errors go either way, at most {self.score:.2g} of {model}'s bounds"
 
 
 def coarse(failing, side):
     """The finest of the coarser models whose bounds hold in every failing case, if the errors look like rounding."""
-    errors = [(seen, name, error_of(seen, name)) for seen in failing for name in seen.of(side, seen.failing)]
-    if not errors or any(error is None for _, _, error in errors) or not even(errors):
+    errors = [(seen, {name: error_of(seen, name) for name in seen.of(side, seen.failing)}) for seen in failing]
+    if any(error is None for _, some in errors for error in some.values()) or not even(errors):
         return None
-    largest = max(
-        np.max(np.abs(e)) / np.max(np.abs(np.where(np.isfinite(s.want[n]), s.want[n], 0))) for s, n, e in errors
-    )
     for model in LADDER[failing[0].dtype]:
-        if all(inside(seen, {n: e for s, n, e in errors if s is seen}, model) for seen in failing):
-            return Grain(model, float(largest))
+        score = 0.0
+        for seen, some in errors:
+            score = max(score, outside(seen, some, model))
+            if not score <= SLACK:
+                break
+        else:
+            return Grain(model, score, max(relative(seen, some) for seen, some in errors))
     return None
 
 
-def inside(seen, errors, model):
+def outside(seen, errors, model):
+    """The largest of these errors in the model's bounds."""
     bounds = seen.bounds_in(model)
-    return all((np.abs(error) <= bounds[name]).all() for name, error in errors.items())
+    return max(float(np.max(np.where(e == 0, 0, np.abs(e) / bounds[name]), initial=0)) for name, e in errors.items())
+
+
+def relative(seen, errors):
+    """The largest error, for the largest of the right numbers."""
+    sizes = {name: np.max(np.abs(seen.want[name]), initial=0, where=np.isfinite(seen.want[name])) for name in errors}
+    return max(float(np.max(np.abs(e), initial=0) / sizes[name]) for name, e in errors.items() if sizes[name])
 
 
 def error_of(seen, name):
@@ -60,11 +70,7 @@ def error_of(seen, name):
 
 
 def even(errors):
-    """Whether the errors that exceed the bound go up and down, and away from zero and towards it, alike."""
-    signs, outward = [], []
-    for seen, name, error in errors:
-        large = np.abs(error) > seen.bounds[name]
-        signs.append(error[large] > 0)
-        outward.append((error * seen.want[name])[large] > 0)
+    """Whether as many of the errors that exceed the bound go up as down."""
+    large = [e[np.abs(e) > seen.bounds[name]] > 0 for seen, some in errors for name, e in some.items()]
     low, high = EVEN
-    return all(low <= np.mean(np.concatenate(x)) <= high for x in (signs, outward))
+    return low <= np.mean(np.concatenate([x.ravel() for x in large])) <= high

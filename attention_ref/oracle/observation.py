@@ -13,6 +13,7 @@ UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16"
 LARGEST = {"float64": np.inf, "float32": 3.4028235677973366e38, "bfloat16": 3.39e38, "float16": 65520.0}
 ABYSS = -1e8  # a stand-in for -inf: which one, nobody can know
 SLACK = 4.0  # how far, in bounds, an explanation may be from what it explains: its intermediate results may be larger
+FEW = 8  # what a mistake makes where all should be 0, and has no bound, is rounded a few times on the way
 FORWARD, BACKWARD = "forward", "backward"
 
 
@@ -115,7 +116,7 @@ class Observation:
         grown = max(1.0, sizes[0] / sizes[1]) if sizes[1] else 1.0
         changed = ~(np.abs(made - want) <= 2 * bound)
         allowed = grown * np.where(changed, np.max(bound, initial=0), bound)
-        return allowed + 2 * UNIT[self.dtype] * np.where(np.isfinite(made) & changed, np.abs(made), 0)
+        return allowed + np.where(changed, FEW * UNIT[self.dtype] * sizes[0], 0)
 
     def distance(self, got, made, bound):
         """(largest, root mean square) of the difference in bounds; inf where one of the two is not finite."""
