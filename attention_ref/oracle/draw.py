@@ -34,7 +34,7 @@ def cancelling(rng, *shapes):
     q, k, v = gaussian(rng, *shapes)
     half = v.shape[-2] // 2
     v[..., half : 2 * half, :] = -v[..., :half, :] * (1 + 2.0**-6)
-    k[..., half : 2 * half, :] = k[..., :half, :]
+    k[..., k.shape[-2] // 2 : k.shape[-2] // 2 * 2, :] = k[..., : k.shape[-2] // 2, :]
     width = q.shape[-1] // 2
     q[..., width : 2 * width] = -q[..., :width] * (1 + 2.0**-6)
     return q, k, v

@@ -126,8 +126,8 @@ def by_size(failing, passing):
     for name in ("keys", "queries", "width", "values"):
         bad, good = ({getattr(run.size, name) for run in runs} for runs in (failing, passing))
         for tile in TILES:
-            if all(n % tile for n in bad) and not any(n % tile for n in good):
-                return f"it fails where the number of {name} is no multiple of {tile}, and only there"
+            if all(n % tile and n > tile for n in bad) and not any(n % tile and n > tile for n in good):
+                return f"it fails where there are more than {tile} {name} and no multiple of it, and only there"
         if min(bad) > max(good):
             return f"it fails from {min(bad)} {name} on, and only there"
     return ""

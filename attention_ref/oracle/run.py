@@ -1,6 +1,7 @@
 """One case, run: the candidate called twice, forward and backward, and everything it returned compared."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from time import perf_counter
 
 import numpy as np
@@ -47,7 +48,7 @@ class CaseRun:
     seconds: float = 0.0
     stage: str = ""
     lacking: tuple = ()
-    evidence: dict | None = None
+    evidence: dict | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -74,7 +75,19 @@ class Runner:
     def __init__(self, job):
         self.job, self.case = job, job.case
         self.rule, self.fmt = find(job.rule), formats.find(job.dtype)
-        self.inputs, self.band = self.fresh(), None
+        self.inputs = self.fresh()
+
+    @cached_property
+    def truth(self):
+        return Truth(self.rule, self.inputs, self.job.model, self.with_dlse())
+
+    @cached_property
+    def bounds(self):
+        return self.truth.bounds(self.differentiates)
+
+    @cached_property
+    def band(self):
+        return self.truth.bounds(self.differentiates, statistical=True)
 
     def fresh(self):
         return build(self.case, self.rule, self.fmt, self.job.seed)
@@ -84,8 +97,6 @@ class Runner:
         if lacking:
             found = self.finished("unsupported", f"the candidate does not declare {listed(lacking)}", [])
             return replace(found, lacking=tuple(lacking))
-        self.truth = Truth(self.rule, self.inputs, self.job.model, self.with_dlse())
-        self.bounds = self.truth.bounds(self.differentiates)
         sides = [self.forward()]
         if self.differentiates:
             sides.append(self.backward(sides[0]))
@@ -93,7 +104,7 @@ class Runner:
         verdict, sentence = decided([side.trouble for side in sides], comparisons)
         found = self.finished(verdict, sentence, comparisons)
         if verdict in ("fail", "error", "nondeterministic"):
-            found.stage = broken_stage(sides[0].got, self.truth.stages(), self.fmt)
+            found.stage = broken_stage(sides[0].got, self.truth.stages(), self.fmt) if sides[0].got else ""
             found.evidence = self.evidence(sides)
         return found
 
@@ -126,7 +137,7 @@ class Runner:
         if trouble is None:
             call = Call(self.job.candidate, again.arrays, again.options, self.job.timeout)
             second, trouble = candidate.run(call)
-        values = self.truth.forward()
+        values = self.truth.forward() if first else {}
         wanted = {n: self.wanted(values[n], self.bounds.get(n), n == "lse") for n in values if n in first}
         side = Side(wanted, first, trouble, [])
         self.compare(side, second)
@@ -140,14 +151,14 @@ class Runner:
     def backward(self, forward):
         names = candidate.declared(self.job.backward, 6)
         lacking = candidate.missing(self.inputs.options, names)
-        values = {f"d{name}": x for name, x in self.truth.backward().items()}
         reason = ""
         if "o" not in forward.got:
             reason = "the forward pass gave nothing to go back from"
         elif lacking:
             reason = f"the backward does not declare {listed(lacking)}"
         if reason:
-            return Side({}, {}, None, [Comparison(name, "unsupported", reason) for name in values])
+            return Side({}, {}, None, [Comparison(f"d{name}", "unsupported", reason) for name in "qkv"])
+        values = {f"d{name}": x for name, x in self.truth.backward().items()}
         first, trouble = self.pull(self.inputs, forward.got)
         second = first
         if trouble is None:
@@ -217,8 +228,6 @@ class Runner:
 
     def suspected(self, found, got, wanted):
         """A result inside its bound, held against the band that independent roundings stay in."""
-        if self.band is None:
-            self.band = self.truth.bounds(self.differentiates, statistical=True)
         band = np.broadcast_to(self.band[input_of(found.result)], wanted.value.shape)
         strict, _ = compare(found.result, got, replace(wanted, delta=band))
         if strict.verdict == "pass":

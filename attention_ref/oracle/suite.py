@@ -217,9 +217,9 @@ def heads():
     yield Case("gqa-alibi", "slopes by query head", Size(19, 19, heads=6, groups=2), {"alibi_slopes": "@slopes"})
     yield Case("gqa-dropout", "a keep mask by query head", GROUPED, {"dropout": "@dropout"})
     yield Case("gqa-decode", "one query, grouped heads", Size(1, 37, heads=8, groups=2))
-    yield Case("many-heads", "more heads than rows: heads and rows exchanged", Size(3, 5, heads=13))
-    yield Case("one-head", "a single head", Size(13, 19, heads=1))
-    yield Case("large-batch", "more batch entries than anything else", Size(3, 5, batch=17, heads=2))
+    yield Case("many-heads", "more heads than rows: heads and rows exchanged", Size(3, 5, heads=13), more=("Heads",))
+    yield Case("one-head", "a single head", Size(13, 19, heads=1), more=("Heads",))
+    yield Case("large-batch", "more batch entries than anything else", Size(3, 5, batch=17, heads=2), more=("Heads",))
 
 
 def values():

@@ -23,7 +23,7 @@ class Truth:
     """The right answers for the inputs of one run, and how far a correct kernel may be from them."""
 
     def __init__(self, rule, inputs, model, with_dlse=False):
-        self.rule, self.model = rule, model
+        self.rule, self.model, self.found = rule, model, {}
         self.arrays, self.options = ({n: widened(x) for n, x in d.items()} for d in (inputs.arrays, inputs.options))
         self.cotangents = {"o": widened(inputs.do)}
         self.attended = attention(**self.arrays, rule=rule, **self.options)
@@ -50,14 +50,23 @@ class Truth:
 
     def term(self, result, index):
         """Which kind of rounding makes up most of the bound at one element, in words."""
-        whole, sizes = precision.find(self.model), {}
-        for part in TERMS:
-            quiet = {other: precision.EXACT for other in ("operand", "stored", "out") if other != part}
-            if part != "work":
-                quiet["work"] = precision.FORMATS["f64"]
-            model = replace(whole, pulled=None if "operand" in quiet else whole.pulled, **quiet)
-            sizes[part] = float(self.bounds(result not in RESULTS, model=model)[result][index])
+        sizes = {part: float(bounds[result][index]) for part, bounds in self.parts(result not in RESULTS).items()}
         return TERMS[max(sizes, key=sizes.get)]
+
+    def parts(self, backward):
+        """The bounds with all but one kind of rounding left out, by that kind."""
+        if backward not in self.found:
+            self.found[backward] = {part: self.bounds(backward, model=only(part, self.model)) for part in TERMS}
+        return self.found[backward]
+
+
+def only(part, model):
+    """A precision model in which nothing rounds but this part of it."""
+    whole = precision.find(model)
+    quiet = {other: precision.EXACT for other in ("operand", "stored", "out") if other != part}
+    if part != "work":
+        quiet["work"] = precision.FORMATS["f64"]
+    return replace(whole, pulled=None if "operand" in quiet else whole.pulled, **quiet)
 
 
 def allowed_pairs(queries, keys, options):
