@@ -12,6 +12,7 @@ import numpy as np
 
 from attention_ref.oracle import grain
 from attention_ref.oracle.faults import MISTAKES, Kernel
+from attention_ref.oracle.faults.kernel import Narrow
 from attention_ref.oracle.observation import BACKWARD, FORWARD, observed
 from attention_ref.oracle.symptoms import symptoms
 
@@ -49,7 +50,13 @@ def diagnose(runs, jobs):
     with np.errstate(all="ignore"):
         found = findings(observed(runs, jobs))
     sentences = [*told(found), symptoms(runs)] if not all(found.values()) or not found else told(found)
-    return Diagnosis(". ".join(s for s in sentences if s), failing, found.get(FORWARD, ()), found.get(BACKWARD, ()))
+    return Diagnosis(text(sentences), failing, found.get(FORWARD, ()), found.get(BACKWARD, ()))
+
+
+def text(sentences):
+    """Several sentences as a paragraph that goes on behind a colon."""
+    first, *rest = [sentence for sentence in sentences if sentence]
+    return ". ".join([first, *(sentence[0].upper() + sentence[1:] for sentence in rest)])
 
 
 def findings(observations):
@@ -66,8 +73,10 @@ def explanations(observations, side, of_forward):
     relevant = sorted((seen for seen in observations if seen.of(side)), key=lambda seen: seen.cost)
     failing = [seen for seen in relevant if seen.of(side, seen.failing)]
     relevant = failing + [seen for seen in relevant if seen not in failing]
-    first = [mistakes_of(finding.names) for finding in of_forward] if side == BACKWARD else []
-    groups = ([()] if side == BACKWARD else []), first, singles(side)
+    groups = [singles(side)]
+    if side == BACKWARD:
+        first = [mistakes_of(finding.names) for finding in of_forward]
+        groups = [[()], [(Narrow,)], first, [(*mistakes, Narrow) for mistakes in first], *groups]
     for group in groups:
         found = surviving(group, relevant, side)
         if found:
@@ -113,6 +122,7 @@ def surviving(group, observations, side):
 
 
 def finding(mistakes, agreement, observations):
+    mistakes = [mistake for mistake in mistakes if mistake is not Narrow]
     names = tuple(mistake.name() for mistake in mistakes)
     clause = " and ".join(mistake.clause() for mistake in mistakes)
     options = [m.asked for m in mistakes if m.asked]

@@ -29,7 +29,7 @@ class Grain:
     @property
     def clause(self):
         model = self.model
-        return f"arithmetic as coarse as {model}: the errors go either way, at most {self.score:.2g} of {model}'s bounds"
+        return f"arithmetic as coarse as {model}: the errors go either way, at most {self.score:.2g} times the statistical band"
 
 
 def coarse(failing, side):
@@ -50,7 +50,7 @@ def coarse(failing, side):
 
 def outside(seen, errors, model):
     """The largest of these errors in the model's bounds."""
-    bounds = seen.bounds_in(model)
+    bounds = seen.bounds_in(model, statistical=True)
     return max(float(np.max(np.where(e == 0, 0, np.abs(e) / bounds[name]), initial=0)) for name, e in errors.items())
 
 

@@ -44,8 +44,8 @@ class Observation:
     def bounds(self):
         return self.bounds_in(None)
 
-    def bounds_in(self, model):
-        found = self.truth.bounds(bool(self.of(BACKWARD)), model=model)
+    def bounds_in(self, model, statistical=False):
+        found = self.truth.bounds(bool(self.of(BACKWARD)), statistical, model)
         return {name if name in RESULTS else f"d{name}": x for name, x in found.items()}
 
     def of(self, side, names=None):
@@ -100,7 +100,7 @@ class Observation:
             return None
         allowance = self.allowance(name, made)
         far, size = self.distance(got, made, allowance)
-        _, before = self.distance(got, want, allowance)
+        _, before = scores(got, want, allowance)
         if not far <= SLACK or not size <= before / 2:
             return None
         finite = np.isfinite(got) & np.isfinite(made)
@@ -119,21 +119,25 @@ class Observation:
         return allowed + np.where(changed, FEW * UNIT[self.dtype] * sizes[0], 0)
 
     def distance(self, got, made, bound):
-        """(largest, root mean square) of the difference in bounds; inf where one of the two is not finite."""
-        got, made = (settled(x, LARGEST[self.dtype]) for x in (got, made))
-        same = (got == made) | (np.isnan(got) & np.isnan(made)) | np.isposinf(bound)
-        finite = np.isfinite(got) & np.isfinite(made)
-        if not (same | finite).all():
-            return np.inf, np.inf
-        error = np.abs(np.where(same, 0, got) - np.where(same, 0, made))
-        score = np.where(error == 0, 0, error / np.where(bound > 0, bound, np.finfo(float).tiny))
-        return score.max(initial=0), float(np.sqrt(np.mean(np.square(np.minimum(score, 1e150)))))
+        """(largest, root mean square) of the difference in bounds; inf where one of the two is not finite.
+
+        Stand-ins for -inf are one and the same.
+        """
+        return scores(*(np.where(x < ABYSS, ABYSS, settled(x, LARGEST[self.dtype])) for x in (got, made)), bound)
+
+
+def scores(got, made, bound):
+    same = (got == made) | (np.isnan(got) & np.isnan(made)) | np.isposinf(bound)
+    if not (same | (np.isfinite(got) & np.isfinite(made))).all():
+        return np.inf, np.inf
+    error = np.abs(np.where(same, 0, got) - np.where(same, 0, made))
+    score = np.where(error == 0, 0, error / np.where(bound > 0, bound, np.finfo(float).tiny))
+    return score.max(initial=0), float(np.sqrt(np.mean(np.square(np.minimum(score, 1e150)))))
 
 
 def settled(x, largest):
-    """Numbers beyond the format's range as inf, stand-ins for -inf as one and the same."""
-    x = np.where(np.abs(x) >= largest, np.copysign(np.inf, x), x)
-    return np.where(x < ABYSS, ABYSS, x)
+    """Numbers beyond the format's range as inf."""
+    return np.where(np.abs(x) >= largest, np.copysign(np.inf, x), x)
 
 
 def observed(runs, jobs):

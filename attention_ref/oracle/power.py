@@ -22,6 +22,7 @@ from attention_ref.oracle.truth import Truth
 
 VERSION = 1
 WIDTH = 100
+NOTHING = 1e-6  # of a bound: what float64 itself rounds
 HOSTS = (Straight, Online, Split)
 BOTH, ALONE = "both", "backward"
 
@@ -174,7 +175,7 @@ def hosts_of(mistake):
     if mistake.tile or mistake.splits > 1:
         return (Straight,)
     several = any(name in vars(base) for base in mistake.__mro__[:-3] for name in ("divided", "start", "logarithm"))
-    return (Straight, Online) if several else HOSTS
+    return (Straight, Online) if several or np.isfinite(mistake.fill) else HOSTS
 
 
 def coarser(mistake, dtype):
@@ -208,7 +209,7 @@ def outcome(fault, observations, diagnose=True):
     if not failing:
         change = max((changed(fault, seen) for seen in observations), default=0.0)
         reason = f"below rounding: {fault.mistake.clause()} changes no result by more than {change:.2g} of its bound"
-        reason = reason if change else "no case here depends on it"
+        reason = reason if change > NOTHING else "no case here depends on it"
         return Outcome(*parts, False, False, 0, change, "", reason)
     found = findings(runs) if diagnose else {}
     score = max(one.score for one in failing)

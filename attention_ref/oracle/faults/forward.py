@@ -32,7 +32,10 @@ class Forward:
         self.shapes = {name: np.shape(x) for name, x in (arrays | options).items() if not isinstance(x, tuple)}
         arrays, options = ({n: self.number(x) for n, x in given.items()} for given in (arrays, options))
         self.arrays = {name: self.read(x) for name, x in arrays.items()}
-        self.options = self.understood({name: x for name, x in options.items() if x is not None})
+        self.options = {name: x for name, x in options.items() if x is not None}
+        for kind in type(self).__mro__:
+            if "understood" in vars(kind):
+                self.options = kind.understood(self, self.options)
         self.heads = self.arrays["q"].shape[-3] if self.arrays["q"].ndim > 2 else None
 
     @classmethod
@@ -58,7 +61,7 @@ class Forward:
         return x
 
     def understood(self, options):
-        """The options as the kernel takes them."""
+        """The options as the kernel takes them; with several mistakes, one after the other."""
         return options
 
     def placed(self, options):

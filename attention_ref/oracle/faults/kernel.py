@@ -9,6 +9,7 @@ import numpy as np
 
 from attention_ref.arrays import reduce_to
 from attention_ref.oracle.faults.forward import Forward, empty_rows
+from attention_ref.place import FILL
 
 RENAMED = {"slopes": "alibi_slopes", "table": "relative_table"}
 
@@ -56,8 +57,8 @@ class Kernel(Forward):
 
     def filled(self, p, s):
         """The weights with those that `empty_row` asks for."""
-        uniform = self.options.get("empty_row") == "uniform"
-        return np.where(empty_rows(s), p.dtype.type(1 / s.shape[-1]), p) if uniform else p
+        fill = FILL.get(self.options.get("empty_row", "zero"))
+        return p if fill is None else np.where(empty_rows(s), p.dtype.type(fill(s.shape[-1])), p)
 
     def dv(self, p, do):
         return np.swapaxes(self.arithmetic.operand(self.dropped(p, 0)), -1, -2) @ do
@@ -111,6 +112,12 @@ class Kernel(Forward):
 
     def over_broadcast(self, name, dx, shape):
         return reduce_to(dx, shape)
+
+
+class Narrow(Kernel):
+    """No mistake, in the arithmetic of the dtype."""
+
+    narrow = True
 
 
 class Straight(Kernel):

@@ -222,6 +222,14 @@ class SinkIgnored(Kernel):
     def start(self, rows, first):
         return self.nothing(rows)
 
+    def weights(self, s, lse):
+        p = self.exp(s - s.max(axis=-1, keepdims=True, initial=-1e30))
+        z = p.sum(axis=-1, keepdims=True)
+        return p / np.where(z == 0, 1, z) if "sink" in self.options else super().weights(s, lse)
+
+    def dsink(self, lse, row):
+        return np.zeros_like(row)
+
 
 class SinkScaled(Kernel):
     """the sink multiplied by the scale, as if it were a raw score"""
