@@ -12,7 +12,8 @@ from attention_ref.oracle.power import Fault, Power, every_fault, power
 CASES = {
     masks: "shape-17x17,causal,causal-bottom-right,causal-top-left,causal-offsets,causal-lengths,window,"
     "window-left,window-right,window-self,k-lengths,q-k-lengths,segments,mask-half,mask-causal,mask-dead-rows,poison-nan-mask",
-    stages: "shape-17x17,width-8x16,softcap,softcap-bias,softcap-mask,bias,scale,scale-by-head,alibi,"
+    stages: "shape-17x17,width-8x16,softcap,softcap-bias,softcap-mask,bias,scale,scale-by-head,"
+    "alibi,"
     "alibi-bottom-right,relative,sink,dropout,dropout-heavy",
     heads: "shape-17x17,width-8x16,gqa,gqa-3,mqa,causal",
     softmax: "shape-3x131,shape-131x5,shape-65x63,shape-35x35,values-huge,values-last-key,mask-half,sink,softcap,causal",

@@ -30,6 +30,7 @@ class Finding:
     clause: str
     agreement: float
     asked: str = ""
+    rounding: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ def explanations(observations, side, of_forward):
         found = surviving(group, relevant, side)
         if found:
             return found
-    coarse = grain.coarse(failing, side)
-    if coarse:
-        return (Finding((coarse.name,), coarse.clause, coarse.error),)
+    rounded = grain.coarse(failing, side)
+    if rounded:
+        return (Finding((rounded.name,), rounded.clause, rounded.error, rounding=True),)
     return surviving(pairs(failing, side), relevant, side)
 
 
@@ -176,9 +177,18 @@ def told(found):
             sentences.append("the gradients are right for the o and lse that were returned")
         elif side == BACKWARD and explained[0].names == names_of(found.get(FORWARD)):
             sentences.append("the gradients have the same mistake")
+        elif explained[0].rounding:
+            size = number(explained[0].agreement)
+            sentences.append(
+                f"{what} is off by up to {size}, either way, as errors are that come of {explained[0].clause}"
+            )
         else:
             sentences.append(f"{what} agrees {listed(explained)}")
     return sentences
+
+
+def number(x):
+    return f"{x:.0e}".replace("e-0", "e-") if x else "the last bit"
 
 
 def noun(side):
@@ -192,7 +202,7 @@ def names_of(explained):
 def listed(explained):
     """ "to 3e-7 with one thing, or with another: these cases do not tell them apart"."""
     first, *others = explained
-    text = f"to {first.agreement:.0e} with {first.clause}".replace("e-0", "e-")
+    text = f"to {number(first.agreement)} with {first.clause}"
     if first.asked:
         text += f"; you were asked for {first.asked}"
     for other in others[: TOLD - 1]:

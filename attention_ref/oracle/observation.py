@@ -44,8 +44,8 @@ class Observation:
     def bounds(self):
         return self.bounds_in(None)
 
-    def bounds_in(self, model, statistical=False):
-        found = self.truth.bounds(bool(self.of(BACKWARD)), statistical, model)
+    def bounds_in(self, model):
+        found = self.truth.bounds(bool(self.of(BACKWARD)), model=model)
         return {name if name in RESULTS else f"d{name}": x for name, x in found.items()}
 
     def of(self, side, names=None):
@@ -59,7 +59,7 @@ class Observation:
         try:
             kernel = mistake(self.truth.rule, self.truth.arrays, self.truth.options, arithmetic)
             return kernel.forward() if side == FORWARD else self.pulled(kernel)
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, ArithmeticError):
             return None
 
     def pulled(self, kernel):

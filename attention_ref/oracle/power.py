@@ -261,10 +261,14 @@ def changed(fault, seen):
 
 
 def named(fault, found):
-    """Whether every direction that fails is put down to the fault: by its name, or to the forward pass's results."""
-    name = "arithmetic" if fault.mistake.name() in ARITHMETIC else fault.mistake.name()
+    """Whether every direction that fails is put down to the fault: by its name, or to the forward pass's results.
+
+    Of arithmetic that is too coarse, it is enough to say that it is; where it is, only the size of the errors tells.
+    """
+    name = fault.mistake.name()
+    right = {*ARITHMETIC, "arithmetic"} if name in ARITHMETIC else {name}
     for side, explained in found.items():
-        if any(name in finding.names for finding in explained):
+        if any(right & set(finding.names) for finding in explained):
             continue
         follows = side == BACKWARD and FORWARD in found and explained and explained[0].names == ()
         if not follows:

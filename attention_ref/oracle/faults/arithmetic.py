@@ -11,6 +11,7 @@ from attention_ref.oracle.faults.rounding import as_is, bf16, f16, tf32
 class Coarse(Kernel):
     """A kernel with `rounding` somewhere; in `dtypes` that is more than belongs there."""
 
+    narrow = True
     dtypes: tuple = ("float64", "float32")
     rounding = staticmethod(as_is)
 
