@@ -2,11 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from attention_ref import OptionError
 from attention_ref.oracle.faults import ARITHMETIC, MISTAKES, gradients, heads, masks, softmax, stages
+from attention_ref.oracle.faults.kernel import Narrow
 from attention_ref.oracle.power import Fault, Power, every_fault, power
 
 CASES = {
@@ -16,7 +16,8 @@ CASES = {
     "alibi,"
     "alibi-bottom-right,relative,sink,dropout,dropout-heavy",
     heads: "shape-17x17,width-8x16,gqa,gqa-3,mqa,causal",
-    softmax: "shape-3x131,shape-131x5,shape-65x63,shape-35x35,values-huge,values-last-key,mask-half,sink,softcap,causal",
+    softmax: "shape-3x131,shape-131x5,shape-65x63,shape-35x35,values-huge,values-last-key,mask-half,sink,softcap,"
+    "causal,large-last-key",
     gradients: "shape-3x131,shape-131x5,shape-65x63,shape-35x35,shape-17x17,bias,bias-by-head,sink,softcap,dropout,"
     "alibi,relative,gqa,shared-k,poison-nan-mask,poison-nan-lengths,poison-nan-dead-rows",
 }
@@ -24,8 +25,9 @@ INVISIBLE = {"normalizer-epsilon"}
 
 
 @pytest.mark.parametrize("room", CASES, ids=lambda room: room.__name__.rpartition(".")[2])
-def test_every_mistake_is_caught_and_named(room):
-    names = [mistake.name() for mistake in room.CATALOG]
+@pytest.mark.parametrize("part", [pytest.param(part, marks=[pytest.mark.slow] * (part > 0)) for part in range(3)])
+def test_every_mistake_is_caught_and_named(room, part):
+    names = [mistake.name() for mistake in room.CATALOG if mistake.tile not in (32, 64)][part::3]
     found = power(cases=CASES[room], faults=names)
     assert {outcome.fault for outcome in found.unseen} <= INVISIBLE
     assert [(o.fault, o.said) for o in found.misnamed] == []
@@ -61,7 +63,7 @@ def test_core_catches_the_catalog(dtype):
 def test_nothing_is_caught_where_nothing_is_planted(dtype, monkeypatch):
     from attention_ref.oracle import power as module
 
-    kernels = [Fault(host, host, "both") for host in module.HOSTS]
+    kernels = [Fault(Narrow, host, "both") for host in module.HOSTS]
     monkeypatch.setattr(module, "planted", lambda names, dtype: kernels)
     found = power(cases="shape-35x35,causal-lengths,mask-dead-rows,gqa-mask,sink-causal,dropout,shared-kv", dtype=dtype)
     assert found.caught == []
@@ -118,4 +120,3 @@ def test_another_rule_has_its_faults_found():
     )
     assert len(found.caught) == 3
     assert found.misnamed == []
-    assert np.isfinite(found.outcomes[0].score)

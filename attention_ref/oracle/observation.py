@@ -95,28 +95,29 @@ class Observation:
         return (0.0, 0.0) if far <= SLACK else None
 
     def explained(self, name, made):
-        got, want = self.got[name].astype(np.float64), self.want[name]
+        """As `fits`, of one result; where it is out of bounds or would be with the mistake, the mistake must be closer."""
+        got, want, bound = self.got[name].astype(np.float64), self.want[name], self.bounds[name]
         if got.shape != made.shape:
             return None
-        allowance = self.allowance(name, made)
+        changed = ~(np.abs(made - want) <= 2 * bound) & (made != want)
+        allowance = self.allowance(made, want, bound, changed)
         far, size = self.distance(got, made, allowance)
-        _, before = scores(got, want, allowance)
-        if not far <= SLACK or not size <= before / 2:
+        decisive = changed | (~(np.abs(got - want) <= bound) & (got != want))
+        _, here = self.distance(got[decisive], made[decisive], allowance[decisive])
+        _, before = scores(got[decisive], want[decisive], allowance[decisive])
+        if not far <= SLACK or not here <= before / 2:
             return None
-        finite = np.isfinite(got) & np.isfinite(made)
+        finite = np.isfinite(got) & np.isfinite(made) & (made > ABYSS)
         largest = np.max(np.abs(made), initial=0, where=finite)
         error = np.max(np.abs(np.where(finite, got - made, 0)), initial=0)
         return size, error / largest if largest else 0.0
 
-    def allowance(self, name, made):
+    def allowance(self, made, want, bound, changed):
         """The bound for what a mistake makes: it grows with the numbers; the largest where the mistake changes them."""
-        want, bound = self.want[name], self.bounds[name]
-        bound = np.where(np.isfinite(bound), bound, 0) + np.zeros(want.shape)
-        sizes = [np.max(np.abs(x), initial=0, where=np.isfinite(x)) for x in (made, want)]
+        sizes = [np.max(np.abs(x), initial=0, where=np.isfinite(x) & (x > ABYSS)) for x in (made, want)]
         grown = max(1.0, sizes[0] / sizes[1]) if sizes[1] else 1.0
-        changed = ~(np.abs(made - want) <= 2 * bound)
-        allowed = grown * np.where(changed, np.max(bound, initial=0), bound)
-        return allowed + np.where(changed, FEW * UNIT[self.dtype] * sizes[0], 0)
+        largest = grown * np.max(bound, initial=0, where=np.isfinite(bound)) + FEW * UNIT[self.dtype] * sizes[0]
+        return np.where(np.isfinite(bound), np.where(changed, largest, grown * bound), np.inf)
 
     def distance(self, got, made, bound):
         """(largest, root mean square) of the difference in bounds; inf where one of the two is not finite.
@@ -132,7 +133,7 @@ def scores(got, made, bound):
         return np.inf, np.inf
     error = np.abs(np.where(same, 0, got) - np.where(same, 0, made))
     score = np.where(error == 0, 0, error / np.where(bound > 0, bound, np.finfo(float).tiny))
-    return score.max(initial=0), float(np.sqrt(np.mean(np.square(np.minimum(score, 1e150)))))
+    return score.max(initial=0), float(np.sqrt(np.square(np.minimum(score, 1e150)).sum() / max(score.size, 1)))
 
 
 def settled(x, largest):
