@@ -3,7 +3,7 @@
 from attention_ref import adjust, cache, layer, mask, mechanism, normalize, score
 from attention_ref import mask as masks
 from attention_ref.attention import Attended, Rule, attention, rules
-from attention_ref.differentiable import hvp, jvp
+from attention_ref.derivatives import hvp, jvp
 from attention_ref.emulate import emulate
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import mechanisms

@@ -4,7 +4,7 @@ import numpy as np
 
 from attention_ref.errors import OptionError
 
-NARROW = ("bfloat16", "float8", "float6", "float4")
+NARROW = ("bfloat16", "float8_", "float6_", "float4_")
 
 
 def as_array(owner, name, value):
@@ -56,6 +56,34 @@ def cast(gradient, dtype):
 
 def first_line(error):
     return str(error).partition("\n")[0]
+
+
+def fits(shape, target):
+    """Does an array of this shape broadcast to the target without making it larger?"""
+    try:
+        return np.broadcast_shapes(shape, target) == target
+    except ValueError:
+        return False
+
+
+def shown(value):
+    """A value in an error message: on one line, and short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def checked_flag(name, value):
+    if not isinstance(value, (bool, np.bool_)):
+        raise OptionError(f"{name} is True or False; got {shown(value)}")
+    return value
+
+
+def checked_number(name, value, low=-np.inf, below=np.inf):
+    """A plain number, low <= value < below; NaN is one where there are no limits."""
+    plain = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
+    if not plain or (low != -np.inf and not low <= value < below):
+        raise OptionError(f"{name} must be a number, {low} <= {name} < {below}; got {shown(value)}")
+    return float(value)
 
 
 def leading_sum(x):

@@ -1,7 +1,8 @@
 """`ar.attention`: any rule with every option, and what it returns."""
 
 from attention_ref import score as scores
-from attention_ref.errors import OptionError
+from attention_ref.arrays import as_array, fits, shown
+from attention_ref.errors import OptionError, ShapeError
 from attention_ref.heads import groups
 from attention_ref.mask import Mask
 from attention_ref.op import Op, did_you_mean, is_op, modules
@@ -28,11 +29,11 @@ class Attended:
         return self.rule.backward((do, dalpha, dlse), **self.tape)
 
 
-class Rule(Op):
-    """An attention rule: an op whose results are o, alpha and lse."""
+class Optioned(Op):
+    """An op that takes every option of attention, under their public names."""
 
     def __init__(self, name, module):
-        super().__init__(name, Pipeline(module))
+        super().__init__(name, module)
         self.options = DEFAULTS
 
     def named(self, args, inputs):
@@ -47,6 +48,23 @@ class Rule(Op):
             inputs |= {"allowed": None, "mask": inputs["allowed"]}
         return given_options(inputs)
 
+
+class Rule(Optioned):
+    """An attention rule: an op whose results are o, alpha and lse."""
+
+    def __init__(self, name, module):
+        super().__init__(name, Pipeline(module))
+
+    def check(self, inputs):
+        """As for any op; a mask and an array of offsets must fit the leading axes too."""
+        given, options = super().check(inputs)
+        leading = self.bind(given).leading
+        align = as_array(self.name, "align", options.get("align", 0))
+        for name, shape in (("align", align.shape), ("allowed", getattr(options.get("mask"), "leading", ()))):
+            if not fits(shape, leading):
+                raise ShapeError(f"{self.name}: {name} has the leading axes {shape}; they must broadcast to {leading}")
+        return given, options
+
     def bind(self, given):
         """As for any op, except that the keys may have fewer heads, in groups."""
         leads = {name: self.arguments[name].lead(x.shape) for name, x in given.items() if self.arguments[name].leading}
@@ -55,9 +73,13 @@ class Rule(Op):
                 leads[few] = (*leads[few][:-1], leads["q"][-1])
         return self.signature.bind(self.name, {name: x.shape for name, x in given.items()}, leads)
 
+    def backward(self, dvalue, /, **tape):
+        """As for any op; a gradient is rounded, if at all, once it is summed."""
+        grads = super().backward(dvalue, **tape)
+        return {name: tape["rounding"](f"d{name}", gradient) for name, gradient in grads.items()}
+
     def cotangents(self, dvalue, given):
         """As for any op, but alpha's and lse's None stays None, so that the pipeline leaves out what nobody asked."""
-        dvalue = (*dvalue, None)[:3]
         do, *rest = super().cotangents(dvalue, given)
         return do, *(None if asked is None else d for d, asked in zip(rest, dvalue[1:], strict=True))
 
@@ -121,6 +143,6 @@ def attention(
 def find(rule):
     if isinstance(rule, Rule):
         return rule
-    if rule not in rules:
-        raise OptionError(f"there is no rule {rule!r}{did_you_mean(rule, rules)}")
+    if not isinstance(rule, str) or rule not in rules:
+        raise OptionError(f"there is no rule {shown(rule)}{did_you_mean(rule, rules)}")
     return rules[rule]

@@ -1,4 +1,4 @@
-"""The command line: `attention-ref rules`, `attention-ref mechanisms`, `attention-ref demo`."""
+"""The command line: `attention-ref rules`, `attention-ref mechanisms`, `check`, `demo`."""
 
 import argparse
 import os
@@ -52,10 +52,47 @@ def parser():
     add.set_defaults(run=print_rules)
     add = commands.add_parser("mechanisms", help="print the catalog of mechanisms")
     add.set_defaults(run=print_mechanisms)
+    add_check(commands.add_parser("check", help="check an attention function against the oracle"))
     add = commands.add_parser("demo", help="check a correct and a subtly wrong attention, and draw both")
     add.add_argument("--out", default="demo", metavar="DIR", help="folder for the heatmaps (default: demo)")
     add.set_defaults(run=run_demo)
     return top
+
+
+def add_check(add):
+    add.add_argument("target", metavar="TARGET", help="package.module:function or file.py:function")
+    add.add_argument("--backward", metavar="TARGET", help="the function's backward")
+    add.add_argument("--rule", default="scaled_dot", help="the attention rule (default: scaled_dot)")
+    which = add.add_mutually_exclusive_group()
+    which.add_argument("--case", metavar="NAME", help="one case by its name")
+    which.add_argument("--cases", default="core", help="core, full, flag:GQA, or several with commas (default: core)")
+    add.add_argument("--dtypes", default="float32", help="dtypes with commas (default: float32)")
+    add.add_argument("--seed", type=int, default=0)
+    add.add_argument("--timeout", type=float, metavar="SECONDS", help="how long one call may take")
+    add.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    add.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML")
+    add.set_defaults(run=run_check)
+
+
+def run_check(options):
+    from attention_ref.oracle.check import check
+    from attention_ref.oracle.target import load
+
+    report = check(
+        load(options.target),
+        options.rule,
+        backward=options.backward and load(options.backward),
+        cases=options.case or options.cases,
+        dtypes=options.dtypes.split(","),
+        seed=options.seed,
+        timeout=options.timeout,
+    )
+    print(report)
+    for path, write in ((options.json, report.to_json), (options.junit, report.to_junit)):
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(write())
+    return 0 if report.passed else 1
 
 
 def print_rules(options):

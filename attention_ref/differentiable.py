@@ -7,6 +7,9 @@ import sys
 
 import numpy as np
 
+from attention_ref.arrays import floats
+from attention_ref.errors import OptionError, ShapeError
+
 STEP = 1e-200
 
 
@@ -83,11 +86,24 @@ def restore(op, cotangent, value):
     return (*cotangent, *[None] * missing)
 
 
-def step(inputs, tangents):
-    return {
-        name: x + 1j * STEP * np.asarray(tangents[name], dtype=np.float64) if name in tangents else x
-        for name, x in inputs.items()
-    }
+def step(op, inputs, tangents):
+    """The inputs, those with a tangent moved by a tiny imaginary step along it."""
+    known = [name for name, argument in op.arguments.items() if argument.kind == "float" and name in inputs]
+    moved = {}
+    for name, tangent in tangents.items():
+        if name not in known:
+            raise OptionError(
+                f"{op.name}: no tangent can be had of {name!r}; the inputs that have one: {', '.join(known)}"
+            )
+        x = floats(op.name, op.arguments[name], inputs[name])
+        along = floats(op.name, op.arguments[name], tangent, prefix="the tangent of ")
+        if along.shape != x.shape or along.dtype.kind != "f":
+            raise ShapeError(
+                f"{op.name}: the tangent of {name} must be real and of its shape {x.shape}; "
+                f"got {along.dtype} of shape {along.shape}"
+            )
+        moved[name] = x + 1j * STEP * along.astype(np.float64)
+    return inputs | moved
 
 
 def imaginary(value):
@@ -100,10 +116,10 @@ def imaginary(value):
 
 def jvp(op, inputs, tangents):
     """The derivative of the value along `tangents`, a dict by argument, by complex step."""
-    return imaginary(op.forward(**step(inputs, tangents))[0])
+    return imaginary(op.forward(**step(op, inputs, tangents))[0])
 
 
 def hvp(op, inputs, cotangent, tangents):
     """The derivative of every gradient along `tangents`: complex step through the hand-written backward."""
-    _, tape = op.forward(**step(inputs, tangents))
+    _, tape = op.forward(**step(op, inputs, tangents))
     return {name: imaginary(g) for name, g in op.backward(cotangent, **tape).items()}

@@ -2,28 +2,34 @@
 
 import numpy as np
 
-from attention_ref.attention import attention
+from attention_ref.arrays import NARROW
+from attention_ref.attention import attention, find
 from attention_ref.errors import OptionError
 
 STAGES = (
     *("q", "k", "v", "bias", "score", "scaled", "capped", "biased", "masked", "alpha", "dropped", "o", "lse"),
-    *("do", "dropped", "dalpha", "ds", "dq", "dk", "dv", "dbias"),
+    *("do", "dalpha", "ds", "dq", "dk", "dv", "dbias"),
 )
 KERNEL = ("q", "k", "v", "alpha", "dropped", "o", "do", "ds", "dq", "dk", "dv")
+COMPUTE = ("float32", "float64")
+KNOWN = "try bfloat16, float16, float8_e4m3fn or float8_e5m2"
 
 
 class Rounding:
-    """Round to a narrow dtype and back, after the stages named."""
+    """Round to a narrow dtype and back, after the stages named; an infinity stays one, also where a dtype has none."""
 
     def __init__(self, dtype, stages=KERNEL):
         self.dtype = narrow_dtype(dtype)
-        self.stages = tuple(stages)
+        self.stages = (stages,) if isinstance(stages, str) else tuple(stages)
         for stage in self.stages:
             if stage not in STAGES:
                 raise OptionError(f"emulate: there is no stage {stage!r}; the stages are {', '.join(STAGES)}")
 
     def __call__(self, name, x):
-        return x.astype(self.dtype).astype(x.dtype) if name in self.stages else x
+        if name not in self.stages:
+            return x
+        with np.errstate(all="ignore"):
+            return np.where(np.isinf(x), x, x.astype(self.dtype).astype(x.dtype))
 
 
 def emulate(dtype, stages=KERNEL, compute="float32"):
@@ -34,28 +40,36 @@ def emulate(dtype, stages=KERNEL, compute="float32"):
     and k.
     """
     rounding = Rounding(dtype, stages)
+    if compute not in COMPUTE:
+        raise OptionError(f"emulate: compute must be {' or '.join(COMPUTE)}; got {compute!r}")
 
     def emulated(q, k, v, rule="scaled_dot", **options):
-        q, k, v = (np.asarray(x).astype(compute) for x in (q, k, v))
-        options = {name: narrowed(x, compute) for name, x in options.items()}
-        return attention(q, k, v, rule, rounding=rounding, **options)
+        rule = find(rule)
+        inputs = {"q": q, "k": k, "v": v} | options
+        floating = {name for name, argument in rule.arguments.items() if argument.kind == "float"}
+        inputs = {name: narrowed(x, compute) if name in floating else x for name, x in inputs.items()}
+        return attention(**inputs, rule=rule, rounding=rounding)
 
     return emulated
 
 
 def narrowed(x, compute):
-    floating = isinstance(x, np.ndarray) and x.dtype.kind == "f"
-    return x.astype(compute) if floating else x
+    """In `compute` what is floating-point; attention itself looks after the rest."""
+    if x is None or isinstance(x, (int, float)):
+        return x
+    array = np.asarray(x)
+    return array.astype(compute) if array.dtype.kind == "f" or array.dtype.name.startswith(NARROW) else x
 
 
 def narrow_dtype(name):
     if name in ("float16", "float32"):
         return np.dtype(name)
+    if not str(name).startswith(NARROW):
+        raise OptionError(f"emulate: there is no dtype {name!r}; {KNOWN}")
     try:
         import ml_dtypes
     except ImportError:
         raise OptionError(f"emulate: {name} needs the package ml_dtypes: pip install ml_dtypes") from None
-    found = getattr(ml_dtypes, str(name), None)
-    if not (isinstance(name, str) and name.startswith(("bfloat", "float")) and found is not None):
-        raise OptionError(f"emulate: there is no dtype {name!r}; try bfloat16, float16, float8_e4m3fn or float8_e5m2")
-    return np.dtype(found)
+    if not hasattr(ml_dtypes, str(name)):
+        raise OptionError(f"emulate: there is no dtype {name!r}; {KNOWN}")
+    return np.dtype(getattr(ml_dtypes, name))

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from attention_ref import differentiable
-from attention_ref.arrays import cast, floats, indices, reduce_to
+from attention_ref.arrays import as_array, cast, floats, indices, reduce_to
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.signature import Signature
 
@@ -37,7 +37,7 @@ class Op:
     def __repr__(self):
         return f"<{type(self).__name__} {self.name}: {self.signature}>"
 
-    def forward(self, *args, **inputs):
+    def forward(self, /, *args, **inputs):
         inputs = self.named(args, inputs)
         if differentiable.traced(inputs.values()):
             return differentiable.forward(self, inputs)
@@ -46,15 +46,19 @@ class Op:
             value, tape = self.module.forward(**self.promote(given), **options)
         return self.full(value, given), tape | {"inputs": given}
 
-    def backward(self, dvalue, **tape):
+    def backward(self, dvalue, /, **tape):
+        if "inputs" not in tape:
+            raise OptionError(f"{self.name}: backward needs forward's tape, as in backward(dvalue, **tape)")
         given = tape.pop("inputs")
-        with np.errstate(all="ignore"), owned(self.name):
-            grads = self.module.backward(self.cotangents(dvalue, given), **tape)
-        return {
-            name: cast(reduce_to(grads[name], x.shape), x.dtype)
-            for name, x in given.items()
-            if self.arguments[name].kind == "float"
-        }
+        with np.errstate(all="ignore"):
+            dvalue = self.cotangents(dvalue, given)
+            with owned(self.name):
+                grads = self.module.backward(dvalue, **tape)
+            return {
+                name: cast(reduce_to(grads[name], x.shape), x.dtype)
+                for name, x in given.items()
+                if self.arguments[name].kind == "float"
+            }
 
     def example(self, seed=0, dtype="float64", leading=(), variant=0, **sizes):
         """Inputs that fit, drawn at random, each axis a different prime unless `sizes` or the variant gives it."""
@@ -141,11 +145,12 @@ def stretched(x, shape):
 
 @contextmanager
 def owned(name):
-    """Put the op's name in front of what its module refuses."""
+    """Put the op's name in front of what its module refuses, all on one line."""
     try:
         yield
     except (ShapeError, OptionError) as error:
-        raise type(error)(f"{name}: {error}") from None
+        said = " ".join(str(error).split())
+        raise type(error)(said if said.startswith(f"{name}: ") else f"{name}: {said}") from None
 
 
 def options_of(forward, arguments):
@@ -168,7 +173,7 @@ def weaken(given, weak):
 
 
 def truths(owner, argument, value):
-    array = np.asarray(value)
+    array = as_array(owner, argument.name, value)
     if array.dtype != bool:
         raise OptionError(
             f"{owner}: {argument.name} must be boolean, True = may attend; got dtype {array.dtype}. "
@@ -201,6 +206,7 @@ def modules(package, path):
 
 
 def discover(package, path):
-    """The ops of a room: every module in it with the four names."""
+    """The ops of a room: every module in it with the four names, as an `Op` or as the class that it names itself."""
     room = package.rpartition(".")[2]
-    return {f"{room}.{name}": Op(f"{room}.{name}", m) for name, m in modules(package, path).items() if is_op(m)}
+    found = {f"{room}.{name}": m for name, m in modules(package, path).items() if is_op(m)}
+    return {name: getattr(m, "OP", Op)(name, m) for name, m in found.items()}

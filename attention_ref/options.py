@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from attention_ref.arrays import shown
 from attention_ref.errors import OptionError
+from attention_ref.mask import Mask
 from attention_ref.op import did_you_mean
 
 DEFAULTS = {
@@ -33,12 +35,19 @@ def check_options(given):
     """Refuse the values that cannot be meant, and the pairs that contradict each other."""
     for name in ("causal", "relative_bidirectional"):
         if name in given and not isinstance(given[name], (bool, np.bool_)):
-            raise OptionError(f"{name} is True or False; got {given[name]!r}")
+            raise OptionError(f"{name} is True or False; got {shown(given[name])}")
     kind = given.get("empty_row", "zero")
-    if kind not in EMPTY_ROW:
-        raise OptionError(f"there is no empty_row {kind!r}{did_you_mean(kind, EMPTY_ROW)}")
+    if not isinstance(kind, str) or kind not in EMPTY_ROW:
+        raise OptionError(f"there is no empty_row {shown(kind)}{did_you_mean(kind, EMPTY_ROW)}")
     if kind in ("nan", "uniform") and ("sink" in given or given.get("normalize") == "softmax_off_by_one"):
         raise OptionError(f"empty_row={kind!r} contradicts the sink, which takes the whole weight of such a row")
+    if not isinstance(given.get("mask"), (Mask, type(None))):
+        raise OptionError(f"mask is one of ar.masks, and goes in as allowed=; got {shown(given['mask'])}")
+    most = given.get("relative_max_distance", 1)
+    if isinstance(most, bool) or not isinstance(most, (int, np.integer)) or not 0 < most < 2**31:
+        raise OptionError(f"relative_max_distance must be a positive integer; got {shown(most)}")
+    if "rounding" in given and not callable(given["rounding"]):
+        raise OptionError(f"rounding is a function of a name and an array; got {shown(given['rounding'])}")
     check_dropout(given)
 
 
@@ -47,10 +56,10 @@ def check_dropout(given):
         raise OptionError("dropout is (keep, p), the boolean array of what is kept and the probability of dropping")
     p = given.get("dropout_p", 0.0)
     if isinstance(p, bool) or not isinstance(p, (int, float, np.floating)) or not 0 <= p < 1:
-        raise OptionError(f"dropout=(keep, p): p must be a probability, 0 <= p < 1; got {p!r}")
+        raise OptionError(f"dropout=(keep, p): p must be a probability, 0 <= p < 1; got {shown(p)}")
 
 
 def pair(name, value):
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise OptionError(f"{name} is (left, right), how many keys on each side, None = unlimited; got {value!r}")
+        raise OptionError(f"{name} is (left, right), how many keys on each side, None = unlimited; got {shown(value)}")
     return value

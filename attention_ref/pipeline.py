@@ -9,6 +9,7 @@ from attention_ref import normalize as normalizers
 from attention_ref import score as scores
 from attention_ref import textbook
 from attention_ref.adjust import alibi, bias, relative, scale, softcap
+from attention_ref.arrays import shown as brief
 from attention_ref.errors import OptionError
 from attention_ref.heads import grouped
 from attention_ref.layer import dropout, logsumexp, weighted_sum
@@ -70,11 +71,13 @@ class Pipeline:
         return textbook.attention(xp, self, q, k, v, **{name: x for name, x in given.items() if x is not None})
 
     def forward(self, q, k, v, rounding=unrounded, **given):
-        check_options(given)
+        check_options(given | {"rounding": rounding})
         q, k, v = rounding("q", q), rounding("k", k), rounding("v", v)
+        if "bias" in given:
+            given["bias"] = rounding("bias", given["bias"])
         place = Place(q.shape[-2], v.shape[-2], given, self.pairwise)
         x, tape, steps = self.scored(q, k, place.allowed, given)
-        x = rounding("score", x)
+        x, tape["score"] = rounding("score", x), rounding("score", tape["score"])
         lse = None
         for name, op, arguments in self.stages(q, v, place, given, tape):
             if name == "alpha":
@@ -131,14 +134,13 @@ class Pipeline:
             if name != "score":
                 dx = rounding(COTANGENT.get(name, "ds"), here.pop(next(iter(here))))
             grads |= here
-        grads = {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
-        return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
+        return {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
 
     def normalizer(self, given):
         name = given.get("normalize", self.own_normalize)
         known = [op.rpartition(".")[2] for op in normalizers.ops if op != "normalize.softmax_sink"]
-        if name not in known:
-            raise OptionError(f"there is no normalizer {name!r}{did_you_mean(name, known)}")
+        if not isinstance(name, str) or name not in known:
+            raise OptionError(f"there is no normalizer {brief(name)}{did_you_mean(name, known)}")
         if "sink" in given and name != "softmax":
             raise OptionError(f"a sink belongs to softmax; normalize={name!r} has none")
         return normalizers.ops["normalize.softmax_sink" if "sink" in given else f"normalize.{name}"].module

@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from attention_ref.arrays import fits
 from attention_ref.errors import ShapeError
 
 ARGUMENT = re.compile(
@@ -169,7 +170,10 @@ def draw_array(rng, argument, shape, sizes, dtype):
     if argument.kind == "bool":
         return rng.random(shape) < 0.7
     if argument.kind == "int":
-        return rng.integers(0, sizes[argument.limit] + argument.inclusive if argument.limit else 2, shape)
+        count = sizes[argument.limit] + argument.inclusive if argument.limit else 2
+        if count == 0 and 0 not in shape:
+            raise ShapeError(f"example: there is no {argument} below {argument.limit} = 0")
+        return rng.integers(0, max(count, 1), shape)
     width = shape[-1] if argument.axes and not argument.leading else 1
     values = rng.standard_normal(shape) / np.sqrt(max(width, 1))
     return (np.exp(values) if argument.positive else values).astype(dtype)
@@ -217,11 +221,7 @@ def broadcast_leading(owner, leads):
 
 
 def check_broadcast(owner, argument, shape, target):
-    try:
-        fits = np.broadcast_shapes(shape, target) == target
-    except ValueError:
-        fits = False
-    if not fits:
+    if not fits(shape, target):
         raise ShapeError(f"{owner}: {argument.name} of shape {shape} does not broadcast to {argument} = {target}")
 
 

@@ -5,12 +5,13 @@ Nothing here is shared with the fast path but the definitions of the score and o
 
 import numpy as np
 
+from attention_ref import normalize as normalizers
 from attention_ref.adjust.relative import t5_bucket
 from attention_ref.differentiable import plain
 
 
 def attention(xp, pipeline, q, k, v, *, bias=None, scale=None, softcap=None, sink=None, dropout=None, **given):
-    k, v = repeated(xp, q, k), repeated(xp, q, v)
+    k, v = repeated(q, k), repeated(q, v)
     s = pipeline.score.definition(xp, q, k, **{name: given[name] for name in pipeline.parameters})
     own_scale = pipeline.own_scale(q) if pipeline.own_scale else 1
     s = s * (own_scale if scale is None else scale)
@@ -28,31 +29,38 @@ def attention(xp, pipeline, q, k, v, *, bias=None, scale=None, softcap=None, sin
         s = s + table_entries(xp, given["relative_table"], distance, given)
     s = xp.where(allowed, s, -np.inf)
     with_sink = {} if sink is None else {"sink": sink}
-    normalizer = pipeline.normalizer(given | with_sink)
+    normalizer = normalizer_of(pipeline, given, with_sink)
     alpha = normalizer.definition(xp, s, **with_sink)
     lse = log_sum_exp(xp, s, normalizer, sink) if hasattr(normalizer, "LSE") else None
     empty = ~np.any(np.broadcast_to(allowed, s.shape), axis=-1, keepdims=True)
     if given.get("empty_row") in ("nan", "uniform"):
-        alpha = xp.where(empty, np.nan if given["empty_row"] == "nan" else 1 / keys, alpha)
+        alpha = xp.where(empty, np.nan if given["empty_row"] == "nan" else 1 / max(keys, 1), alpha)
         allowed = allowed | empty
     kept = alpha if dropout is None else xp.where(dropout, alpha / (1 - given["dropout_p"]), 0)
     terms = kept[..., None] * v[..., None, :, :]
     return xp.sum(xp.where(np.asarray(allowed)[..., None], terms, 0), axis=-2), alpha, lse
 
 
-def repeated(xp, q, x):
-    """Key heads written out once for every query head that reads them."""
-    shared = q.ndim >= 3 and x.ndim >= 3 and 1 < x.shape[-3] < q.shape[-3]
-    return xp.repeat(x, q.shape[-3] // x.shape[-3], axis=-3) if shared else x
+def repeated(q, x):
+    """Key heads written out once for every query head: head h reads key head h // r."""
+    if q.ndim < 3 or x.ndim < 3 or not 1 < x.shape[-3] < q.shape[-3]:
+        return x
+    r = q.shape[-3] // x.shape[-3]
+    return x[..., np.arange(q.shape[-3]) // r, :, :]
+
+
+def normalizer_of(pipeline, given, with_sink):
+    name = given.get("normalize", pipeline.own_normalize)
+    return normalizers.ops[f"normalize.{name}_sink" if with_sink else f"normalize.{name}"].module
 
 
 def positions_from_query(queries, keys, given):
     """j - (i + offset) for every pair: how far key j stands behind query i's own position."""
     align = given.get("align")
-    if align == "bottom_right":
+    if isinstance(align, str) and align == "bottom_right":
         offset = given.get("k_lengths", keys) - np.asarray(given.get("q_lengths", queries))
     else:
-        offset = np.asarray(0 if align in (None, "top_left") else align)
+        offset = np.asarray(0 if align is None or isinstance(align, str) else align)
     i, j = np.arange(queries)[:, None], np.arange(keys)
     return j - (i + offset[..., None, None])
 
@@ -74,6 +82,9 @@ def allowed_pairs(queries, keys, distance, given):
     if "q_segments" in given:
         here, there = given["q_segments"][..., :, None], given["k_segments"][..., None, :]
         allowed = allowed & (here == there) & (here >= 0)
+    if "mask" in given:
+        lengths = given.get("q_lengths"), given.get("k_lengths")
+        allowed = allowed & given["mask"].dense(queries, keys, given.get("align"), *lengths)
     return allowed & given.get("allowed", True)
 
 

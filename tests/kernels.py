@@ -1,4 +1,4 @@
-"""Correct attention kernels in emulated low precision, and ways to break them."""
+"""Correct attention kernels in emulated low precision, ways to break them, and scores against a bound."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -45,7 +45,16 @@ def flushed(x):
 
 
 e4m3, e5m2 = narrow(3, -6), narrow(2, -14)
-ROUNDING = {"f32": as_is, "tf32": as_is, "bf16/f32acc": bf16, "f16/f32acc": f16, "bf16": bf16, "fp8/f32acc": bf16}
+ROUNDING = {
+    "f32": as_is,
+    "flushed": flushed,
+    "tf32": as_is,
+    "bf16/f32acc": bf16,
+    "f16/f32acc": f16,
+    "bf16": bf16,
+    "f16": f16,
+    "fp8/f32acc": bf16,
+}
 OPERAND = ROUNDING | {"tf32": tf32, "fp8/f32acc": e4m3}
 
 
@@ -77,6 +86,7 @@ class Kernel:
     d_from_o: bool = True
     scale_in_q: bool = False
     by_operation: bool = False
+    sloppy: float = 0  # how many ulps exp is off by: rescaling factors are too large, weights too small
     fault: frozenset = field(default_factory=frozenset)
 
 
@@ -90,15 +100,17 @@ class Run:
         self.kernel, self.low = kernel, ROUNDING[model]
         self.operand = OPERAND[model] if kernel.rounds_p or model == "tf32" else as_is
         self.pulled = e5m2 if model == "fp8/f32acc" and kernel.rounds_p else self.operand
-        self.given = tf32 if model == "tf32" else as_is
+        self.given = {"tf32": tf32, "flushed": flushed}.get(model, as_is)
         self.store = self.low if kernel.by_operation else as_is
 
     def dot(self, a, b):
         """Σ over the last axis of both."""
         return self.store(self.kernel.total((a[..., :, None, :] * b[..., None, :, :]).astype(f32)))
 
-    def exp(self, x):
-        return np.exp2(x) if self.kernel.base2 else np.exp(x)
+    def exp(self, x, side=1):
+        """exp or exp2, below 0 off by so many ulps to one side."""
+        e = np.exp2(x) if self.kernel.base2 else np.exp(x)
+        return np.where(x < 0, e * f32(1 + side * self.kernel.sloppy * 2.0**-23), e).astype(f32)
 
     def scores(self, q, k, scale, softcap, bias):
         q, k = self.given(q), self.given(k)
@@ -146,7 +158,7 @@ class Run:
             top = np.maximum(m, block.max(axis=-1))
             shift = np.where(np.isneginf(top), 0, top).astype(f32)
             back = self.exp(m - shift)
-            p = self.exp(block - shift[..., None])
+            p = self.exp(block - shift[..., None], -1)
             z = z * back + self.kernel.total(p)
             if not self.kernel.unnormalized and self.kernel.tile is None:
                 p = p / np.where(z == 0, 1, z)[..., None]
@@ -230,3 +242,20 @@ CORRECT = {
     "split in 3": Kernel(splits=3),
     "split in 2, base 2, online": Kernel(splits=2, base2=True, tile=5, d_from_o=False),
 }
+
+
+def plain(x):
+    while hasattr(x, "_value"):
+        x = x._value
+    return x
+
+
+def scores(got, want, delta):
+    """|got − want| / Δ at each element where both are finite; infinite where only one is, or where Δ is 0 and wrong."""
+    got, want = (np.asarray(x, np.float64) for x in (got, want))
+    agree = np.isfinite(got) == np.isfinite(want)
+    with np.errstate(all="ignore"):
+        off = np.abs(got - want)
+        score = np.where(off == 0, 0, off / delta)
+    same = np.where(np.isfinite(want), score, np.where(agree & (got == want), 0, np.inf))
+    return np.where(np.isinf(delta) & np.isfinite(want), 0, np.where(agree, same, np.inf))

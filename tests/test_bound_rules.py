@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 from autograd import make_vjp
 from autograd.extend import defvjp, primitive
+from kernels import ROUNDING, f32, plain, scores
 
 import attention_ref as ar
 from attention_ref.emulate import KERNEL, emulate
 from attention_ref.oracle.bound import bound, terms
 from attention_ref.oracle.near import exact
 from attention_ref.oracle.precision import MODELS, find
-from tests.kernels import ROUNDING, f32
-from tests.test_bound import plain, scores
 
 
 @primitive
@@ -178,7 +177,8 @@ def test_every_option_of_every_rule_is_bounded(rule, model):
 def one_call(rule, drawn, low, dtype, model):
     given = {name: narrowed(x, low) for name, x in drawn.items() if x is not None}
     wide = ar.attention(**{name: widened(x) for name, x in given.items()}, rule=rule)
-    twice = [stage for stage, option in (("alpha", "dropout"), ("ds", "softcap")) if option in given]
+    scaled = rule.module.own_scale or "softcap" in given or "scale" in given
+    twice = ["alpha"] * ("dropout" in given) + ["ds"] * bool(scaled)
     stages = [stage for stage in KERNEL if stage not in twice]  # a kernel rounds these once, not at every stage
     ours = emulate(dtype, stages)(**given, rule=rule)
     rng = np.random.default_rng(3)

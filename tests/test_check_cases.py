@@ -8,10 +8,11 @@ import pytest
 
 import attention_ref as ar
 from attention_ref.oracle import formats
-from attention_ref.oracle.cases import build, folded, select
+from attention_ref.oracle.cases import build, folded
 from attention_ref.oracle.draw import FAMILIES
 from attention_ref.oracle.layout import LAYOUTS
 from attention_ref.oracle.recipes import RECIPES
+from attention_ref.oracle.selection import select
 from attention_ref.oracle.suite import CASES, ROOMS
 from attention_ref.oracle.truth import Truth, allowed_pairs
 

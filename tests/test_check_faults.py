@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from candidates import CORES, Candidate, finite, flip, log_of, safe
 
 import attention_ref as ar
 from attention_ref.oracle.bound import bound
-from attention_ref.oracle.cases import select
-from tests.candidates import CORES, Candidate, finite, flip, log_of, safe
+from attention_ref.oracle.selection import select
 
 
 def forward(q, k, v, **options):
@@ -227,14 +227,14 @@ def test_the_diagnosis_names_the_gradient_and_the_place():
     def wrong(do, q, k, v, o, lse, dlse=None, **options):
         grads = backward(do, q, k, v, o, lse, dlse, **options)
         dv = grads["v"].copy()
-        dv[:, 1, -1] = 0
+        dv[:, 1] *= 2
         return grads | {"v": dv}
 
     report = ar.check(forward, cases="shape-17x17,shape-35x35,width-8x16", backward=wrong)
     assert report.diagnosis.sentence.startswith("every case that could be run fails")
-    assert "dv is wrong in head 1 of 3, key" in report.diagnosis.sentence
+    assert "dv is wrong in head 1 of 3 (3 cases)" in report.diagnosis.sentence
     where = [c.where for run in report.runs for c in run.results if c.where]
-    assert where[0].endswith("only in head 1 of 3, the last partial tile of keys (16 to 16 of 17, tile 16)")
+    assert where[0].endswith("only in head 1 of 3")
 
 
 def test_the_worst_element_and_its_bound_are_right():
@@ -259,11 +259,11 @@ def test_a_doubtful_candidate_is_suspicious_and_passes():
 
     def doubtful(q, k, v):
         inputs = {"q": q, "k": k, "v": v}
-        return (forward(**inputs)[0] + 0.6 * bound("scaled_dot", inputs)["o"]).astype(q.dtype)
+        return (forward(**inputs)[0] + 0.97 * bound("scaled_dot", inputs)["o"]).astype(q.dtype)
 
     report = ar.check(doubtful, cases="values-integers,shape-131x67")
     suspicious = [run for run in report.runs if run.verdict == "suspicious"]
-    assert suspicious
+    assert suspicious, str(report)
     assert report.passed
     assert "times the statistical band" in suspicious[0].sentence
     assert "Suspicious" in str(report)

@@ -6,7 +6,8 @@ import pytest
 import attention_ref as ar
 from attention_ref.attention import find, rules
 from attention_ref.oracle import formats
-from attention_ref.oracle.cases import build, select
+from attention_ref.oracle.cases import build
+from attention_ref.oracle.selection import select
 from attention_ref.oracle.check import check
 from attention_ref.oracle.diagnose import kernel_with
 from attention_ref.oracle.faults import MISTAKES, Online, Split, Straight

@@ -27,7 +27,7 @@ def test_the_set_up_is_two_commands():
     install, test = block.splitlines()
     assert install.startswith("python3 -m venv .venv && ")
     assert install.endswith(".venv/bin/attention-ref demo")
-    assert test == ".venv/bin/python -m pytest"
+    assert test == ".venv/bin/python -m pytest -n auto"
 
 
 def test_links_lead_somewhere():

@@ -6,6 +6,7 @@ with 2m + 1. As every angle grows linearly, the inner product of a query and a k
 
 import numpy as np
 
+from attention_ref.arrays import checked_flag
 from attention_ref.errors import OptionError, ShapeError
 
 SIGNATURE = "x[... t d] cos[... t r] sin[... t r] -> y[... t d]"
@@ -31,6 +32,7 @@ def definition(xp, x, cos, sin, interleaved=False):
 
 
 def forward(x, cos, sin, interleaved=False):
+    checked_flag("interleaved", interleaved)
     a, b, rest = split(x, cos.shape[-1], interleaved)
     y = join(a * cos - b * sin, a * sin + b * cos, rest, interleaved)
     return y, {"a": a, "b": b, "cos": cos, "sin": sin, "interleaved": interleaved}

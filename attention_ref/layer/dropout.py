@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from attention_ref.arrays import checked_number
+
 SIGNATURE = "alpha[... i j] keep:bool(... i j) -> dropped[... i j]"
 FORMULA = r"\alpha_{ij} \leftarrow \alpha_{ij} \, [\text{kept}_{ij}] / (1 - p)"
 SOURCE = "Srivastava et al. 2014"
@@ -13,6 +15,7 @@ def definition(xp, alpha, keep, p):
 
 
 def forward(alpha, keep, p):
+    p = checked_number("p", p, 0, 1)
     factor = alpha.dtype.type(0).real.dtype.type(1 / (1 - p))
     return np.where(keep, alpha * factor, 0).astype(alpha.dtype, copy=False), {"keep": keep, "factor": factor}
 

@@ -12,7 +12,7 @@ def definition(xp, x):
 
 
 def forward(x):
-    shifted = x - np.max(x.real, axis=-1, keepdims=True)
+    shifted = x - np.max(x.real, axis=-1, keepdims=True, initial=-np.inf)
     e = np.exp(shifted)
     z = np.sum(e, axis=-1, keepdims=True)
     return shifted - np.log(z), {"p": e / z}

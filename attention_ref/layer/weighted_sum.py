@@ -8,6 +8,7 @@ import numpy as np
 SIGNATURE = "alpha[... i j] v[... j e] allowed?:bool(... i j) -> o[... i e]"
 FORMULA = r"o_i = \sum_j \alpha_{ij} v_j"
 SOURCE = "000 §3.1, 001 §3, 002 (bmm)"
+VARIANTS = ({}, {"include": ("allowed",)})
 
 
 def definition(xp, alpha, v, allowed=None):
@@ -16,6 +17,7 @@ def definition(xp, alpha, v, allowed=None):
 
 
 def forward(alpha, v, allowed=None):
+    alpha = alpha if allowed is None else np.where(allowed, alpha, 0)
     return selected_matmul(alpha, v, allowed), {"alpha": alpha, "v": v, "allowed": allowed}
 
 

@@ -6,6 +6,8 @@ and one over the number of keys where they were all the same large negative numb
 
 import numpy as np
 
+from attention_ref.arrays import checked_number
+
 SIGNATURE = "alpha[... i j] empty:bool(... i) -> filled[... i j]"
 FORMULA = r"\alpha_{ij} \leftarrow c \text{ where row } i \text{ is empty}"
 SOURCE = "conventions of other libraries"
@@ -17,6 +19,7 @@ def definition(xp, alpha, empty, fill):
 
 
 def forward(alpha, empty, fill):
+    fill = checked_number("fill", fill)
     return np.where(empty[..., None], fill, alpha).astype(alpha.dtype, copy=False), {"empty": empty}
 
 

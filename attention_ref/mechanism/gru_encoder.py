@@ -30,7 +30,7 @@ def definition(xp, tokens, h_0, embedding, w_ih, w_hh, b_ih, b_hh, lengths=None)
         h_new = gru_cell.definition(xp, x, hidden, w_ih, w_hh, b_ih, b_hh)
         hidden = xp.where(now, h_new, hidden)
         outputs.append(xp.where(now, h_new, 0))
-    return xp.stack(outputs, axis=-2), hidden
+    return xp.stack(outputs, axis=-2) if outputs else np.zeros((*leading, 0, h_0.shape[-1])), hidden
 
 
 def forward(tokens, h_0, embedding, w_ih, w_hh, b_ih, b_hh, lengths=None):

@@ -11,12 +11,15 @@ position takes from the other positions; as printed it cannot.
 import numpy as np
 
 from attention_ref.arrays import leading_sum, outer_sum
-from attention_ref.attention import attention, rules
+from attention_ref.attention import Optioned, attention, rules
 from attention_ref.mechanism.heads import merge_heads, split_heads
+from attention_ref.pipeline import OPTIONAL
 
+OP = Optioned
+OPTIONS = OPTIONAL.replace("...", "... h").replace("h n]", "h r]")
 SIGNATURE = (
     "q[... i m] k[... j n] v[... j p] w_q[h m d] w_k[h n d] w_v[h p e] w_o[h e y] "
-    "b_q?[h d] b_k?[h d] b_v?[h e] b_o?[y] allowed?:bool(... h i j) scale?(... h i j) -> y[... i y] alpha[... h i j]"
+    f"b_q?[h d] b_k?[h d] b_v?[h e] b_o?[y] {OPTIONS} -> y[... i y] alpha[... h i j]"
 )
 FORMULA = r"Y = \sum_h \alpha_h V_h W_o^h + b_o, \quad \alpha_h = \mathrm{softmax}(Q_h K_h^\top / \sqrt d)"
 SOURCE = "003 §3 form 2, as meant"
@@ -26,6 +29,9 @@ VARIANTS = (
     {"include": ()},
     {"include": (*BIASES, "allowed", "scale")},
     {"include": ("allowed",), "options": {"normalize": "double_softmax"}},
+    {"include": ("bias", "softcap", "sink", "dropout"), "options": {"dropout_p": 0.3}},
+    {"include": ("q_lengths", "k_lengths", "q_segments", "k_segments")},
+    {"include": ("alibi_slopes", "relative_table"), "sizes": {"r": 8}, "options": {"causal": True, "align": 1}},
 )
 
 
@@ -40,12 +46,9 @@ def definition(xp, q, k, v, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=None, b_
     return y if b_o is None else y + b_o, alpha
 
 
-def forward(
-    q, k, v, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=None, b_o=None, *, allowed=None, normalize=None, **options
-):
-    q, k, v = attended_only(q, k, v, allowed, len(w_q))
+def forward(q, k, v, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=None, b_o=None, **options):
     heads = project(q, w_q, b_q), project(k, w_k, b_k), project(v, w_v, b_v)
-    attended = attention(*heads, allowed=allowed, normalize=normalize, **options)
+    attended = attention(*heads, **options)
     o = merge_heads(attended.o)
     y = o @ blocks(w_o)
     tape = {"q": q, "k": k, "v": v, "w_q": w_q, "w_k": w_k, "w_v": w_v, "w_o": w_o, "attended": attended, "o": o}
@@ -59,22 +62,18 @@ def backward(cotangents, *, q, k, v, w_q, w_k, w_v, w_o, attended, o):
     grads |= attended.backward(do, dalpha=dalpha)
     for name, x, w in (("q", q, w_q), ("k", k, w_k), ("v", v, w_v)):
         d = merge_heads(grads[name])
-        grads[f"w_{name}"] = split_heads(outer_sum(x, d), *w.shape[::2])
+        grads[f"w_{name}"] = split_heads(outer_sum(attended_only(x, d), d), *w.shape[::2])
         grads[f"b_{name}"] = leading_sum(d).reshape(w.shape[::2])
         grads[name] = d @ merge_heads(w).T
     return grads
 
 
-def attended_only(q, k, v, allowed, heads):
-    """q, k, v with zeros for a non-finite position that takes part in no head: the weights' gradients stay clean."""
-    if allowed is None:
-        return q, k, v
-    pairs = (heads, q.shape[-2], k.shape[-2])
-    allowed = np.broadcast_to(allowed, np.broadcast_shapes(allowed.shape, pairs))
-    query, key = allowed.any(axis=(-3, -1)), allowed.any(axis=(-3, -2))
-    return tuple(
-        x if np.isfinite(x).all() else np.where(seen[..., None], x, 0).astype(x.dtype, copy=False)
-        for x, seen in ((q, query), (k, key), (v, key))
+def attended_only(x, d):
+    """x with zeros for the non-finite positions to which no gradient came: behind a mask they are no part of it."""
+    if np.isfinite(x).all():
+        return x
+    return np.where(np.any(d != 0, axis=-1, keepdims=True), x, np.where(np.isfinite(x), x, 0)).astype(
+        x.dtype, copy=False
     )
 
 

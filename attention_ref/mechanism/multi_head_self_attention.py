@@ -11,7 +11,7 @@ product, and are put back side by side after it.
 
 import numpy as np
 
-from attention_ref.arrays import leading_sum, outer_sum
+from attention_ref.arrays import leading_sum, outer_sum, shown
 from attention_ref.attention import attention, rules
 from attention_ref.errors import OptionError
 from attention_ref.mechanism.heads import merge_heads, split_heads
@@ -57,4 +57,4 @@ def backward(dy, *, x, w_q, w_k, w_v, w_o, attended, z, heads):
 def check_heads(heads, m):
     whole = isinstance(heads, (int, np.integer)) and not isinstance(heads, bool)
     if not (whole and heads > 0 and m % heads == 0):
-        raise OptionError(f"heads={heads!r} must be a positive integer that divides m = {m}")
+        raise OptionError(f"heads={shown(heads)} must be a positive integer that divides m = {m}")

@@ -5,6 +5,7 @@ Where the maximum is reached more than once, its gradient goes to those position
 
 import numpy as np
 
+from attention_ref.arrays import shown
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import self_attention
 
@@ -44,7 +45,7 @@ def maximum(z):
 
 
 def check_pool(pool, t):
-    if pool not in POOLS:
-        raise OptionError(f"pool={pool!r} must be 'mean' or 'max'")
+    if not isinstance(pool, str) or pool not in POOLS:
+        raise OptionError(f"pool={shown(pool)} must be 'mean' or 'max'")
     if t == 0:
         raise ShapeError("there is no position to pool over; axis t must be at least 1")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.arrays import reduce_to
-from attention_ref.errors import OptionError
+from attention_ref.arrays import reduce_to, shown
+from attention_ref.errors import OptionError, ShapeError
 from attention_ref.layer import embedding as lookup
 from attention_ref.layer import linear, log_softmax
 from attention_ref.mechanism import additive_decoder_step, attention_decoder_step, gru_encoder
@@ -60,6 +60,7 @@ def definition(xp, source, target, *, decoder="attention", start=0, **arrays):
 
 def forward(source, target, *, decoder="attention", start=0, **arrays):
     weights = Weights(decoder, start, arrays)
+    check_steps(target)
     h_0 = np.zeros((*source.shape[:-1], weights.width), weights.embedding.dtype)
     (encoder_outputs, h_n), encoding = gru_encoder.forward(source, h_0, **weights.encoder)
     real = real_steps(weights.target_lengths, target.shape[-1])
@@ -130,8 +131,8 @@ def accumulate(total, grads):
 
 def checked_look(decoder, arrays):
     name = "mechanism.seq2seq_loss"
-    if decoder not in LOOKS:
-        raise OptionError(f"{name}: there is no decoder {decoder!r}{did_you_mean(decoder, LOOKS)}")
+    if not isinstance(decoder, str) or decoder not in LOOKS:
+        raise OptionError(f"{name}: there is no decoder {shown(decoder)}{did_you_mean(decoder, LOOKS)}")
     wanted = LOOKS[decoder].parameters
     takes = f"decoder={decoder!r} takes {' '.join(wanted) or 'no attention parameters'}"
     for parameter in dict.fromkeys(p for look in LOOKS.values() for p in look.parameters):
@@ -141,6 +142,12 @@ def checked_look(decoder, arrays):
     return LOOKS[decoder]
 
 
+def check_steps(target):
+    if not target.shape[-1]:
+        raise ShapeError("there is no step to predict; axis t of target must be at least 1")
+
+
 def check_start(start, vocabulary):
     if not isinstance(start, (int, np.integer)) or isinstance(start, bool) or not 0 <= start < vocabulary:
-        raise OptionError(f"start={start!r} is no token id; with v = {vocabulary} it must be in 0..{vocabulary - 1}")
+        top = vocabulary - 1
+        raise OptionError(f"start={shown(start)} is no token id; with v = {vocabulary} it must be in 0..{top}")

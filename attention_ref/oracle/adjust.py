@@ -26,7 +26,7 @@ class Relative:
         bucket = np.broadcast_to(bucket, s.shape[-2:] if bucket.ndim < 3 else bucket.shape)
         leading = np.broadcast_shapes(table.shape[:-1], bucket.shape[:-2])
         every = np.broadcast_to(table, (*leading, table.shape[-1]))
-        at = *(n[..., None, None] for n in np.indices(leading)), bucket
+        at = *(n[..., None, None] for n in np.indices(leading, sparse=True)), bucket
         return s + every[at], {"bucket": bucket, "n": table.shape[-1]}
 
     @staticmethod

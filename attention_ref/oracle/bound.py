@@ -26,7 +26,8 @@ def bound(rule, inputs, options=None, cotangents=None, model="f32", statistical=
     """{"o": Δ, "alpha": Δ, "lse": Δ} and, given `cotangents` ({"o": do, "lse": …, "alpha": …}), {input: Δ}.
 
     Inputs are taken as they are: round them to the tested dtype first. With `statistical`, the band that independent
-    roundings leave about once in 5e8 (√n for n): to exceed it is suspicious, to exceed the bound is wrong.
+    roundings leave about once in 5e8 (√n for n): to exceed it is suspicious, to exceed the bound is wrong. Equal scores
+    or values are rounded alike and may exceed the band.
     """
     model = precision.find(model, statistical)
     with np.errstate(all="ignore"):
@@ -119,7 +120,7 @@ class Plan:
         model = self.model.backward()
         do = np.zeros(self.o.shape) if do is None else do
         do, dlse, dalpha = (None if d is None else exact(d, model) for d in (do, dlse, dalpha))
-        v, again = self.given["v"].with_model(model), self.filled(self.normalizer.again[..., : self.keys])
+        v, again = self.given["v"].but(model=model), self.filled(self.normalizer.again[..., : self.keys])
         grads = {"v": np.swapaxes(self.dropped(again), -1, -2) @ do}
         da = self.dropped(do @ np.swapaxes(v, -1, -2))
         through_o = (do * self.o).sum(axis=-1)
@@ -135,8 +136,20 @@ class Plan:
             here = op.backward(ds, **taped)
             ds, grads = still_operand(here.pop("s")), grads | here
         grads |= self.pipeline.score.backward(ds, **self.scored)
+        grads |= {name: self.scaled_last(grads[name]) for name in "qk"}
         grads = {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
         return {name: self.result(self.summed(name, grads[name])) for name in self.shapes}
+
+    def scaled_last(self, near):
+        """No bound where the gradient leaves its format's range before it is scaled."""
+        form = self.model.stored if self.model.stored else self.model.work
+        scale = (
+            self.given["scale"].value
+            if "scale" in self.given
+            else (self.pipeline.own_scale or unscaled)(self.given["q"])
+        )
+        before = near.upper / np.minimum(1, np.min(np.abs(scale), initial=1))
+        return near.but(inherited=np.where(before > form.largest, np.inf, near.inherited))
 
     def result(self, near):
         return near.rounded(self.model.out)
@@ -155,28 +168,29 @@ class Plan:
         terms = near.value.size // max(int(np.prod(shape)), 1)
         depth = (near.depth.max(initial=0) + 1) * terms
         if name in WHOLE:
-            near.inherited = near.inherited + self.model.rounding(self.model.out, near.upper)
+            near = near.but(inherited=near.inherited + self.model.rounding(self.model.out, near.upper))
         near = reduce_to(near, shape)
-        near.depth = np.full(near.shape, depth)
-        return near.reshape(*self.shapes[name])
+        return near.but(depth=np.full(near.shape, depth)).reshape(*self.shapes[name])
+
+
+def unscaled(q):
+    return 1
 
 
 def as_operand(ds):
     """ds as a kernel with low-precision products has it: rounded once, for all that is made of it."""
     if ds.model.rounds_inputs:
         return ds
-    ds = ds.rounded(ds.model.operand)
-    ds.given = True
-    return ds
+    return ds.rounded(ds.model.operand).but(given=True)
 
 
 def still_operand(ds):
     """ds times a factor: its relative rounding stays what it was, before or after; it may underflow once more."""
     settled = ds.settled()
-    if not ds.model.rounds_inputs:
-        settled.inherited = settled.inherited + np.where(ds.upper > 0, ds.model.lost(ds.model.operand), 0)
-        settled.given = True
-    return settled
+    if ds.model.rounds_inputs:
+        return settled
+    lost = np.where(ds.upper > 0, ds.model.lost(ds.model.operand), 0)
+    return settled.but(inherited=settled.inherited + lost, given=True)
 
 
 def with_column(x, last):

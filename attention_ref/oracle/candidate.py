@@ -118,7 +118,7 @@ def limited(call):
     try:
         return answer.get(timeout=call.timeout)
     except queue.Empty:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Abandoned))
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Abandoned))
         return None, Trouble("error", f"it had not returned after {call.timeout:g} s (timeout=)")
 
 

@@ -5,9 +5,8 @@ from zlib import crc32
 
 import numpy as np
 
-from attention_ref.errors import OptionError
-from attention_ref.op import did_you_mean
 from attention_ref.oracle import draw, layout, recipes
+from attention_ref.oracle.truth import allowed_pairs
 
 POSITIONAL = ("causal", "window", "align", "alibi_slopes", "relative_table", "q_lengths", "q_segments")
 FLAG_OF = {
@@ -35,10 +34,16 @@ class Size:
         """The shapes of q, k and v with this many leading axes; a shared one has no batch axis."""
         few = self.heads if self.groups is None else self.groups
         lead = {"q": (self.batch, self.heads), "k": (self.batch, few), "v": (self.batch, few)}
-        lead = {name: axes[2 - self.axes :] for name, axes in lead.items()}
-        lead |= {name: lead[name][1:] for name in shared}
         rows = {"q": (self.queries, self.width), "k": (self.keys, self.width), "v": (self.keys, self.values)}
-        return {name: lead[name] + rows[name] for name in "qkv"}
+        skipped = {name: 2 - self.axes + (name in shared) for name in "qkv"}
+        return {name: lead[name][skipped[name] :] + rows[name] for name in "qkv"}
+
+
+SMALL = Size(11, 13)
+WIDE = Size(13, 23)
+TALL = Size(23, 13)
+TILED = Size(37, 67, 32, 17)
+GROUPED = Size(13, 19, heads=6, groups=2)
 
 
 @dataclass(frozen=True)
@@ -145,8 +150,6 @@ def poisoned(arrays, options, case):
 
     A bias is poisoned where the masks close it.
     """
-    from attention_ref.oracle.truth import allowed_pairs
-
     shape = np.broadcast_shapes(*(s[:-2] for s in spread(case.size.shapes(case.shared))))
     allowed = allowed_pairs(case.size.queries, case.size.keys, options)
     allowed = np.broadcast_to(allowed, (*shape, case.size.queries, case.size.keys))
@@ -170,38 +173,3 @@ def folded(mask, shape):
         if mask.shape[axis] != n:
             mask = mask.reshape(*mask.shape[:axis], n, -1, *mask.shape[axis + 1 :]).all(axis=axis + 1)
     return mask
-
-
-def select(cases):
-    """The cases meant by "core", "full", "flag:GQA", a name, several of these with commas, or a list of cases.
-
-    A minus takes away: "core,-flag:GQA".
-    """
-    from attention_ref.oracle.suite import CASES
-
-    wanted = [part.strip() for part in cases.split(",")] if isinstance(cases, str) else list(cases)
-    found = {}
-    for one in wanted:
-        if isinstance(one, Case):
-            found[one.name] = one
-        elif isinstance(one, str) and one.startswith("-"):
-            found = {name: case for name, case in found.items() if case not in named(one[1:], CASES)}
-        else:
-            found |= {case.name: case for case in named(one, CASES)}
-    return list(found.values())
-
-
-def named(selector, known):
-    if selector in ("core", "full"):
-        return [case for case in known.values() if case.core or selector == "full"]
-    if isinstance(selector, str) and selector.startswith("flag:"):
-        flags = {flag: None for case in known.values() for flag in case.flags}
-        flag = selector.removeprefix("flag:")
-        if flag not in flags:
-            raise OptionError(f"check: there is no flag {flag!r}{did_you_mean(flag, flags)}")
-        return [case for case in known.values() if flag in case.flags]
-    if selector not in known:
-        near = did_you_mean(selector, ["core", "full", *known]) if isinstance(selector, str) else ""
-        near = near if near.startswith("; did") else "; give core, full, flag:NAME or the name of a case"
-        raise OptionError(f"check: there is no case {selector!r}{near}")
-    return [known[selector]]

@@ -9,10 +9,11 @@ from attention_ref.attention import find
 from attention_ref.errors import OptionError
 from attention_ref.op import did_you_mean
 from attention_ref.oracle import formats, precision
-from attention_ref.oracle.cases import select
 from attention_ref.oracle.diagnose import diagnose
 from attention_ref.oracle.report import Report
 from attention_ref.oracle.run import CaseRun, Job, run
+from attention_ref.oracle.selection import select
+from attention_ref.oracle.target import name_of
 
 BACKENDS = ("numpy",)
 LONG = 200
@@ -44,11 +45,12 @@ def check(
     rule = find(rule)
     require_known(candidate, backward, preset, backend, timeout)
     found = select(cases)
-    dtypes = (dtypes,) if isinstance(dtypes, str) else tuple(dtypes)
+    tested = [formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
+    names = [fmt.dtype.name for fmt in tested]
     models = {formats.find(name).name: model for name, model in (models or {}).items()}
     jobs = []
-    for fmt in map(formats.find, dtypes):
-        model = precision.find(models.get(fmt.name, fmt.model)).name if fmt.dtype else None
+    for fmt in tested:
+        model = precision.find(models.get(fmt.name, fmt.model)).name
         jobs += [Job(case, fmt.name, model, rule.name, candidate, backward, seed, timeout) for case in found]
     start = perf_counter()
     runs = list(watched(spread(jobs, rule, executor), len(jobs)))
@@ -56,9 +58,9 @@ def check(
         "candidate": name_of(candidate),
         "rule": rule.name,
         "cases": cases if isinstance(cases, str) else ", ".join(case.name for case in found),
-        "dtypes": [formats.find(name).name for name in dtypes],
+        "dtypes": names,
         "seed": seed,
-        "backward": backward is not None,
+        "backward": None if backward is None else name_of(backward),
         "deterministic": deterministic,
         "seconds": perf_counter() - start,
     }
@@ -144,11 +146,3 @@ def watched(runs, total):
             sys.stderr.write(f"\r{bar} {done}/{total} {found.case:<32.32}" + "\r\x1b[K" * (done == total))
             sys.stderr.flush()
         yield found
-
-
-def name_of(function):
-    """`module:name` of a function, as a command line takes it; TARGET where it has none."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    if not module or not name or "<" in name:
-        return getattr(function, "__name__", type(function).__name__)
-    return f"{module}:{name}"

@@ -1,12 +1,13 @@
 """One result against what it should be: shape, dtype, where it is finite, then the values. It fails closed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from attention_ref.oracle.formats import find, widened
 
-KINDS = {"nan": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
+KINDS: dict[str, Callable] = {"nan": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def compare(result, got, wanted):
         score = np.where(np.isposinf(delta) & ~wrong, 0, score)
     worst = worst_of(got, want, delta, score, fmt) if want.size else None
     count = int(np.count_nonzero(wrong))
-    if not count:
+    if not count or worst is None:
         return Comparison(result, "pass", "", worst, 0, want.size), wrong
     sentence = sentence or f"{result} is off by {worst.score:.3g} times its bound"
     return Comparison(result, "fail", sentence, worst, count, want.size), wrong
@@ -95,8 +96,8 @@ def wrong_kind(result, got, want, delta):
 
 
 def worst_of(got, want, delta, score, fmt):
-    index = np.unravel_index(np.argmax(np.where(np.isnan(score), np.inf, score)), score.shape)
-    index = tuple(int(i) for i in index)
+    place = np.unravel_index(np.argmax(np.where(np.isnan(score), np.inf, score)), score.shape)
+    index = tuple(int(i) for i in place)
     here, right = float(got[index]), float(want[index])
     error = abs(here - right) if here != right else 0.0
     ulps = error / float(fmt.ulp(right)) if np.isfinite(right) else error

@@ -59,7 +59,7 @@ SCHEMA = {
             "passed": {"type": "boolean"},
             **{name: TEXT for name in ("candidate", "rule", "cases")},
             "dtypes": {"type": "array", "items": TEXT},
-            **{"seed": COUNT, "backward": {"type": "boolean"}, "deterministic": {"type": "boolean"}},
+            **{"seed": COUNT, "backward": {"anyOf": [TEXT, {"type": "null"}]}, "deterministic": {"type": "boolean"}},
             "seconds": NUMBER,
             "counts": {"type": "object", "additionalProperties": COUNT},
             "diagnosis": {"anyOf": [TEXT, {"type": "null"}]},

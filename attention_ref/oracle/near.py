@@ -12,6 +12,10 @@ and   error = inherited + γ_depth · size.   Size and not |value|, because a ke
 another order, or adds two sums as one, cancels at another place: (q W) k or q (W k), W_q q + W_k k or W [q; k].
 """
 
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
 import numpy as np
 
 from attention_ref.oracle.precision import CONFIDENCE
@@ -27,11 +31,11 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
         self.model, self.given = model, given
         self.shape, self.ndim, self.dtype = value.shape, value.ndim, value.dtype
 
-    @property
+    @cached_property
     def error(self):
         return self.inherited + self.model.gamma(self.depth) * self.size
 
-    @property
+    @cached_property
     def upper(self):
         """What no computed value exceeds, whatever has cancelled in the exact one."""
         return self.size + self.error
@@ -69,7 +73,7 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
     def each(self, function, *args, **kwargs):
         """The same rearrangement of all parts."""
         parts = [function(getattr(self, part), *args, **kwargs) for part in PARTS]
-        return Near(*parts, self.model, self.given)
+        return assembled(parts, self.model, self.given)
 
     def sum(self, axis=None, keepdims=False):
         return total(self, axis, keepdims)
@@ -80,8 +84,10 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
     def astype(self, dtype, copy=True):
         return self
 
-    def with_model(self, model):
-        return Near(*(getattr(self, part) for part in PARTS), model, self.given)
+    def but(self, **changed):
+        """The same, but for what is named: parts, model, given."""
+        kept = {name: getattr(self, name) for name in (*PARTS, "model", "given")}
+        return Near(**kept | changed)
 
     def settled(self):
         """A number that a kernel has: what cancelled on the way is past, its error is inherited from here on."""
@@ -102,6 +108,11 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
         if not self.given or self.model.rounds_inputs:
             fresh = fresh + self.model.rounding(self.model.operand, self.upper)
         return fresh
+
+
+def assembled(parts, model, given):
+    value, size, depth, inherited = parts
+    return Near(value, size, depth, inherited, model, given)
 
 
 def exact(x, model):
@@ -156,7 +167,7 @@ def divide(a, b):
     wrong = np.where(least > 0, b.error / np.where(least > 0, least, 1), np.where(b.error > 0, np.inf, 0))
     size = a.size / np.abs(b.value)
     inherited = a.inherited / np.abs(b.value) * (1 + wrong) + a.upper / np.abs(b.value) * wrong + underflow(a, b)
-    return stored(a.value / b.value, size, a.depth + 1 + a.model.ulps, inherited, a.model)
+    return stored(a.value / b.value, size, a.depth + 1 + a.model.c, inherited, a.model)
 
 
 def negative(a):
@@ -203,7 +214,7 @@ def tanh(a):
     steepest = 1 / np.cosh(np.minimum(np.maximum(np.abs(a.value) - a.error, 0), 350)) ** 2
     moved = np.minimum(np.where(a.error > 0, a.error * steepest, 0), 2)
     value = np.tanh(a.value)
-    return stored(value, np.abs(value), 0, moved + a.model.ulps * a.model.u, a.model)
+    return stored(value, np.abs(value), 0, moved + a.model.c * a.model.u, a.model)
 
 
 def sqrt(a):
@@ -211,7 +222,7 @@ def sqrt(a):
     value = np.sqrt(a.value)
     denominator = value + np.sqrt(np.maximum(a.value - a.error, 0))
     moved = np.where(a.error > 0, a.error / np.where(denominator > 0, denominator, 1), 0)
-    return stored(value, value, a.model.ulps, np.where(denominator > 0, moved, np.sqrt(a.error)), a.model)
+    return stored(value, value, a.model.c, np.where(denominator > 0, moved, np.sqrt(a.error)), a.model)
 
 
 def largest(a, axis=None, keepdims=False, initial=None):
@@ -224,21 +235,21 @@ def where(condition, a, b):
     model = (a if isinstance(a, Near) else b).model
     a, b = (x if isinstance(x, Near) else exact(x, model) for x in (a, b))
     parts = [np.where(condition, getattr(a, part), getattr(b, part)) for part in PARTS]
-    return Near(*parts, model, a.given and b.given)
+    return assembled(parts, model, a.given and b.given)
 
 
 def concatenate(several, axis=0):
     model = next(x.model for x in several if isinstance(x, Near))
     several = [x if isinstance(x, Near) else exact(x, model) for x in several]
     parts = [np.concatenate([getattr(x, part) for x in several], axis=axis) for part in PARTS]
-    return Near(*parts, model, all(x.given for x in several))
+    return assembled(parts, model, all(x.given for x in several))
 
 
 def compared(ufunc):
     return lambda a, b: ufunc(a.value, b.value)
 
 
-UFUNCS = {
+UFUNCS: dict[Any, Callable] = {
     np.add: add,
     np.subtract: subtract,
     np.multiply: multiply,
@@ -249,5 +260,5 @@ UFUNCS = {
     np.tanh: tanh,
     np.sqrt: sqrt,
 } | {u: compared(u) for u in (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)}
-FUNCTIONS = {np.sum: total, np.max: largest, np.where: where, np.concatenate: concatenate}
+FUNCTIONS: dict[Any, Callable] = {np.sum: total, np.max: largest, np.where: where, np.concatenate: concatenate}
 STRUCTURAL = {np.swapaxes, np.moveaxis, np.broadcast_to, np.reshape, np.expand_dims, np.transpose, np.repeat}

@@ -1,6 +1,6 @@
 """Normalizers of scores with an error, and the way back, for any kernel: two passes, online, split, base 2.
 
-Softmax and lse, written for a row i with n allowed keys; u and c are the working format's roundoff and the ulps of exp:
+Softmax and lse, written for a row i with n allowed keys; u is the working format's roundoff, c u the error of exp:
 
     a_j  = Δs_j + u (2|s_j| + 3|s_j − m|) + (c + (c + 1) R_j) u
     g    = log Σ_k α_k e^{a_k} + γ_n + (2c + 8) u + 4u (|m| + |lse|) + n η
@@ -13,6 +13,8 @@ that a later key raises the maximum, so at most as often as there are keys whose
 for parts merged by their lse, and for a backward pass that recomputes α = exp(s − lse). Σ_k α_k e^{a_k} bounds the
 normalizer from both sides: 1/Σ α e^{−a} ≤ e^{Σ α a} ≤ Σ α e^a (Jensen).
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +29,7 @@ class Softmax:
     """
 
     def __init__(self, s, allowed):
-        model, u, c = s.model, s.model.u, s.model.ulps
+        model, u, c = s.model, s.model.u, s.model.c
         n = allowed.sum(axis=-1, keepdims=True)
         value = np.where(allowed, s.value, -np.inf)
         error = np.where(allowed, s.error, 0)
@@ -61,7 +63,7 @@ class Softmax:
     def ds(self, dalpha, row):
         """α ∘ (dα − D): Δds = (α + Δα)(Δdα + ΔD) + Δα |dα − D| + 4u α (|dα| + |D|) + …, also as α ∘ dα − α D."""
         apart = dalpha.settled() - row.settled()[..., None]
-        apart.depth = apart.depth + 2
+        apart = apart.but(depth=apart.depth + 2)
         return (self.again * apart.settled()).settled()
 
 
@@ -88,10 +90,10 @@ class Sigmoid:
     def __init__(self, s, allowed):
         model = s.model
         alpha = np.where(allowed, 1 / (1 + np.exp(-s.value)), 0)
-        a = s.error + model.u * (2 * np.abs(s.value) + 2 * model.ulps + 4)
+        a = s.error + model.u * (2 * np.abs(s.value) + 2 * model.c + 4)
         moved = np.where(allowed, alpha * np.expm1(a) + 4 * model.tiny, 0)
         self.alpha = with_error(alpha, np.fmin(moved, np.where(allowed, 1, 0)), model)
-        self.again = self.alpha.with_model(model.backward())
+        self.again = self.alpha.but(model=model.backward())
 
     def backward(self, dalpha, through_o, dlse):
         return (dalpha.settled() * (self.again * (1 - self.again).settled())).settled()
@@ -106,22 +108,17 @@ class Threshold:
     """
 
     lse = None
-    divisor = 1
 
-    def __init__(self, s, allowed):
+    def __init__(self, s, allowed, divisor, root):
         model = s.model
         n = allowed.sum(axis=-1, keepdims=True)
-        x = np.where(allowed, s.value / self.divisor, -np.inf)
-        root = self.roots(np.where(allowed, s.value, -np.inf))
+        x = np.where(allowed, s.value / divisor, -np.inf)
         tau = np.max(np.where(root > 0, x - root, -np.inf), axis=-1, keepdims=True, initial=-np.inf)
-        off = np.where(allowed, s.error / self.divisor + 2 * model.u * np.abs(x), 0)
+        off = np.where(allowed, s.error / divisor + 2 * model.u * np.abs(x), 0)
         off = off + np.max(off, axis=-1, keepdims=True, initial=0) + 8 * model.gamma(n + 4)
         gap = np.where(root > 0, 0, tau - x)
-        near = with_error(root, np.where(allowed, np.maximum(off - gap, 0), 0), model)
         self.unclear = (allowed & (np.abs(tau - x) <= off)).any(axis=-1, keepdims=True)
-        self.root = near.with_model(model.backward())
-        self.alpha = self.weights(near).settled()
-        self.again = self.alpha.with_model(model.backward())
+        self.root = with_error(root, np.where(allowed, np.maximum(off - gap, 0), 0), model)
 
     def centered(self, weight, dalpha):
         """w ∘ (dα − Σ w∘dα / Σ w)."""
@@ -134,36 +131,29 @@ class Threshold:
 class Sparsemax(Threshold):
     """Where a key's weight may be zero or not, given the errors, its row's gradient has no bound: it jumps."""
 
-    @staticmethod
-    def roots(s):
-        return sparsemax.forward(s)[0]
-
-    @staticmethod
-    def weights(root):
-        return root
+    def __init__(self, s, allowed):
+        super().__init__(s, allowed, 1, sparsemax.forward(np.where(allowed, s.value, -np.inf))[0])
+        self.alpha, self.again = self.root, self.root.but(model=s.model.backward())
 
     def backward(self, dalpha, through_o, dlse):
         support = (self.root.value > 0).astype(float)
-        ds = self.centered(with_error(support, 0, self.root.model), dalpha.settled())
+        ds = self.centered(with_error(support, 0, dalpha.model), dalpha.settled())
         return where(self.unclear, with_error(ds.value, np.inf, ds.model), ds)
 
 
 class Entmax15(Threshold):
-    divisor = 2
+    """The weights are the squares of half of the scores above the threshold; its gradient does not jump."""
 
-    @staticmethod
-    def roots(s):
-        return entmax15.forward(s)[1]["root"]
-
-    @staticmethod
-    def weights(root):
-        return root * root
+    def __init__(self, s, allowed):
+        super().__init__(s, allowed, 2, entmax15.forward(np.where(allowed, s.value, -np.inf))[1]["root"])
+        self.alpha = (self.root * self.root).settled()
+        self.again = self.alpha.but(model=s.model.backward())
 
     def backward(self, dalpha, through_o, dlse):
-        return self.centered(self.root, dalpha.settled())
+        return self.centered(self.root.but(model=dalpha.model), dalpha.settled())
 
 
-NORMALIZERS = {
+NORMALIZERS: dict[str, Any] = {
     "softmax": Softmax,
     "softmax_off_by_one": Softmax,
     "double_softmax": DoubleSoftmax,

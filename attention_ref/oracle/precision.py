@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -80,6 +81,11 @@ class Model:
         """The largest number that the working format may lose to zero (η)."""
         return self.lost(self.work)
 
+    @property
+    def c(self):
+        """What a function may be off by, in units of u; an ulp is up to 2u."""
+        return 2 * self.ulps
+
     def lost(self, form):
         """What a format may lose to zero: a subnormal, or all below normal where a device flushes (float32 does)."""
         return form.normal if self.flush and form == self.work else form.subnormal
@@ -101,10 +107,12 @@ class Model:
     def alone(self):
         """{kind of error: the model with that kind only}, for the kinds that it has."""
         own = {name: getattr(self, name) for name in PLACES if getattr(self, name) is not None}
-        none = replace(self, **dict.fromkeys(own, EXACT))
-        kinds = {kind: {name: own[name].relative() for name in names if name in own} for kind, names in KINDS.items()}
+        exact: dict[str, Any] = dict.fromkeys(own, EXACT)
+        kinds: dict[str, Any] = {
+            kind: {name: own[name].relative() for name in names if name in own} for kind, names in KINDS.items()
+        }
         kinds["underflow"] = {name: form.absolute() for name, form in own.items()}
-        return {kind: replace(none, **forms) for kind, forms in kinds.items() if any(map(bool, forms.values()))}
+        return {kind: replace(self, **exact | forms) for kind, forms in kinds.items() if any(map(bool, forms.values()))}
 
     def backward(self):
         return replace(self, operand=self.pulled or self.operand)

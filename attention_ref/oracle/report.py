@@ -1,6 +1,6 @@
 """The report of a check: what passed, what did not, how far off, and how to see it again."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,7 +21,6 @@ class Report:
     meta: dict
     runs: list
     diagnosis: object = None
-    figures: dict = field(default_factory=dict, repr=False)
 
     @property
     def passed(self):

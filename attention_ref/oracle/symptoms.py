@@ -13,7 +13,7 @@ def symptoms(runs):
     parts = [in_common(runs), *troubles(failing), *places(failing)]
     stages = list(dict.fromkeys(run.stage for run in failing if run.stage))
     sentence = "; ".join(part for part in [*parts, *stages[:1]] if part)
-    return sentence or "the failing cases have nothing in common"
+    return sentence or "no flag, size or place separates the failing cases from the others"
 
 
 def troubles(failing):

@@ -53,13 +53,14 @@ def summary(out, report):
     direction = "forward and backward" if meta["backward"] else "forward only"
     n = len(report.runs)
     dtypes = " and ".join(meta["dtypes"])
-    what = f"{meta['candidate']} against {meta['rule']}: {plural(n, 'case')}, {direction}, in {dtypes}"
+    which = f"{shortened(meta['cases'], 60)}, {plural(n, 'case')}, seed {meta['seed']}, {meta['seconds']:.1f} s"
+    what = f"{meta['candidate']} against {meta['rule']}, {direction}, in {dtypes} ({which})"
     if not n or counts["unsupported"] == n:
         what += "; nothing could be checked"
     out.add(f"{verdict}  {what}", hang=8)
     out.lines[0] = out.lines[0].replace(verdict, out.paint(verdict, "pass" if report.passed else "fail"), 1)
     shown = [out.paint(f"{count} {verdict}", verdict) for verdict, count in counts.items() if count]
-    out.raw(f"        {' · '.join(shown)}   (cases {meta['cases']:.40}, seed {meta['seed']}, {meta['seconds']:.1f} s)")
+    out.raw(f"        {' · '.join(shown)}")
 
 
 def table(out, report, dtype):
@@ -71,8 +72,8 @@ def table(out, report, dtype):
     if not rows:
         return
     out.add()
-    title = f"{dtype} as {runs[0].model}"
-    out.raw(f"{title:<24}checked  fail  suspicious  unsupported  worst score  error     ulps      in case")
+    out.raw(f"{dtype}, bounded as {runs[0].model}")
+    out.raw("  result          checked  fail  susp.  unsup.  worst: score    error    ulps     in case")
     for result in sorted(rows, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
         out.raw(row(out, result, rows[result]))
 
@@ -80,11 +81,13 @@ def table(out, report, dtype):
 def row(out, result, found):
     count = {verdict: sum(c.verdict == verdict for c, _ in found) for verdict in COLORS}
     checked = len(found) - count["unsupported"]
-    line = f"  {result:<22}{checked:>7}{count['fail']:>6}{count['suspicious']:>12}{count['unsupported']:>13}"
+    line = f"  {result:<16}{checked:>7}{count['fail']:>6}{count['suspicious']:>7}{count['unsupported']:>8}"
     seen = [(c.worst, run) for c, run in found if c.worst is not None]
     if seen:
         worst, run = max(seen, key=lambda pair: pair[0].score)
-        line += f"  {number(worst.score):<13}{number(worst.error):<10}{number(worst.ulps):<10}{shortened(run.case, 21)}"
+        line += (
+            f"         {number(worst.score):<9}{number(worst.error):<9}{number(worst.ulps):<9}{shortened(run.case, 27)}"
+        )
     bad = count["fail"] or count["nondeterministic"]
     return out.paint(line, "fail") if bad else line
 
@@ -105,10 +108,10 @@ def worst_cases(out, report):
 
 
 def spread_out(runs):
-    """Each dtype and each kind of case, by its first flag, once before any comes twice."""
+    """Each kind of case, by its first flag, once before any comes twice."""
     seen, first, rest = set(), [], []
     for run in runs:
-        key = run.dtype, run.verdict, run.flags[:1]
+        key = run.verdict, run.flags[:1]
         (rest if key in seen else first).append(run)
         seen.add(key)
     return first + rest
@@ -129,7 +132,8 @@ def described(out, report, run):
         out.add(f"also wrong: {', '.join(c.result for c in shown[3:])}", 4)
     if run.stage:
         out.add(run.stage, 4, 6)
-    out.raw(f"    {command(report, run)}")
+    for line in broken(command(report, run)):
+        out.raw(f"    {line}")
 
 
 def element(out, found):
@@ -159,7 +163,14 @@ def command(report, run):
     target = meta["candidate"] if ":" in meta["candidate"] else "TARGET"
     rule = f" --rule {meta['rule']}" if meta["rule"] != "scaled_dot" else ""
     dtype = f" --dtypes {run.dtype}" if run.dtype != "float32" else ""
-    return f"attention-ref check {target} --case {run.case} --seed {meta['seed']}{rule}{dtype}"
+    backward = f" --backward {meta['backward']}" if ":" in (meta["backward"] or "") else ""
+    return f"attention-ref check {target} --case {run.case} --seed {meta['seed']}{rule}{dtype}{backward}"
+
+
+def broken(line):
+    """A command in lines that a shell reads as one."""
+    parts = wrap(line, WIDTH - 8, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return [part + " \\" for part in parts[:-1]] + parts[-1:]
 
 
 def remarks(out, report):

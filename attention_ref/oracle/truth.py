@@ -51,7 +51,7 @@ class Truth:
     def term(self, result, index):
         """Which kind of rounding makes up most of the bound at one element, in words."""
         sizes = {part: float(bounds[result][index]) for part, bounds in self.parts(result not in RESULTS).items()}
-        return TERMS[max(sizes, key=sizes.get)]
+        return TERMS[max(sizes, key=lambda part: sizes[part])]
 
     def parts(self, backward):
         """The bounds with all but one kind of rounding left out, by that kind."""

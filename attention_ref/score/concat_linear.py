@@ -15,8 +15,9 @@ SOURCE = "002 rule 1"
 
 
 def definition(xp, q, k, w, b):
-    row, column = xp.zeros_like(k[..., None, :, :1]), xp.zeros_like(q[..., :, None, :1])
-    pairs = xp.concatenate([q[..., :, None, :] + row, k[..., None, :, :] + column], axis=-1)
+    leading = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
+    every = np.zeros((*leading, q.shape[-2], k.shape[-2], 1))
+    pairs = xp.concatenate([q[..., :, None, :] + every, k[..., None, :, :] + every], axis=-1)
     return xp.einsum("...ijx,x->...ij", pairs, w) + b
 
 

@@ -10,8 +10,9 @@ SOURCE = "002 rule 2"
 
 
 def definition(xp, q, k, w, b):
-    row, column = xp.zeros_like(k[..., None, :, :1]), xp.zeros_like(q[..., :, None, :1])
-    pairs = xp.concatenate([q[..., :, None, :] + row, k[..., None, :, :] + column], axis=-1)
+    leading = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
+    every = np.zeros((*leading, q.shape[-2], k.shape[-2], 1))
+    pairs = xp.concatenate([q[..., :, None, :] + every, k[..., None, :, :] + every], axis=-1)
     return xp.sum(xp.tanh(xp.einsum("...ijy,xy->...ijx", pairs, w) + b), axis=-1)
 
 

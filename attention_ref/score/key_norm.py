@@ -7,6 +7,8 @@ product with the query and by its own length.
 
 import numpy as np
 
+from attention_ref.score.cosine import normalized
+
 SIGNATURE = "q[... i d] k[... j d] -> s[... i j]"
 FORMULA = r"s_{ij} = (q_i \cdot k_j) \, \|k_j\|"
 SOURCE = "003 §2, as worded"
@@ -20,12 +22,13 @@ def definition(xp, q, k):
 
 
 def forward(q, k):
-    norm = np.sqrt(np.sum(k * k, axis=-1, keepdims=True))
-    return q @ np.swapaxes(k * norm, -1, -2), {"q": q, "k": k, "norm": norm}
+    unit, norm = normalized(k)
+    s = (q @ np.swapaxes(k, -1, -2)) * np.swapaxes(norm, -1, -2)
+    return s, {"q": q, "k": k, "unit": unit, "norm": norm}
 
 
-def backward(ds, *, q, k, norm):
+def backward(ds, *, q, k, unit, norm):
+    dq = (ds * np.swapaxes(norm, -1, -2)) @ k
     dscaled = np.swapaxes(ds, -1, -2) @ q
     dnorm = np.sum(dscaled * k, axis=-1, keepdims=True)
-    unit = k / np.where(norm == 0, 1, norm)
-    return {"q": ds @ (k * norm), "k": dscaled * norm + dnorm * unit}
+    return {"q": dq, "k": dscaled * norm + dnorm * unit}
