@@ -1,5 +1,7 @@
 """attention_ref: the numerical oracle for attention."""
 
+from importlib import import_module
+
 from attention_ref import adjust, cache, layer, mask, mechanism, normalize, score
 from attention_ref import mask as masks
 from attention_ref.attention import Attended, Rule, attention, rules
@@ -34,3 +36,10 @@ __all__ = [
     "ops",
     "rules",
 ]
+
+
+def __getattr__(name):
+    """`plot` imports Matplotlib, so it is imported when it is asked for."""
+    if name == "plot":
+        return import_module("attention_ref.plot")
+    raise AttributeError(f"module 'attention_ref' has no attribute {name!r}")

@@ -5,8 +5,8 @@ from attention_ref.arrays import as_array, fits, shown
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.heads import groups
 from attention_ref.mask import Mask
-from attention_ref.op import Op, did_you_mean, is_op, modules
-from attention_ref.options import DEFAULTS, given_options
+from attention_ref.op import Op, did_you_mean, is_op, modules, where_written
+from attention_ref.options import DEFAULTS, INTERNAL, given_options
 from attention_ref.pipeline import Pipeline
 
 
@@ -14,7 +14,7 @@ class Attended:
     """What attention returns: `o`, the weights `alpha`, `lse` (None where it has no meaning) and the `tape`.
 
     The tape holds the score matrix after every stage that was applied: score, scaled, capped, biased, masked (-inf
-    where not allowed), alpha, dropped.
+    where not allowed), alpha, dropped; and `allowed`, the union of all masks. Backward reads it: write into a copy.
     """
 
     def __init__(self, rule, value, tape):
@@ -32,6 +32,8 @@ class Attended:
 class Optioned(Op):
     """An op that takes every option of attention, under their public names."""
 
+    internal = INTERNAL
+
     def __init__(self, name, module):
         super().__init__(name, module)
         self.options = DEFAULTS
@@ -47,6 +49,12 @@ class Optioned(Op):
         if isinstance(inputs.get("allowed"), Mask):
             inputs |= {"allowed": None, "mask": inputs["allowed"]}
         return given_options(inputs)
+
+    def example(self, *args, **kwargs):
+        """As for any op, with options under their public names."""
+        inputs = super().example(*args, **kwargs)
+        p = inputs.pop("dropout_p", None)
+        return inputs if p is None else inputs | {"dropout": (inputs["dropout"], p)}
 
 
 class Rule(Optioned):
@@ -87,7 +95,7 @@ class Rule(Optioned):
 def rules_in(package, path):
     """The rules of a room of scores, sorted by where they are written: the documents' first, in their order."""
     found = [Rule(name, m) for name, m in modules(package, path).items() if is_op(m) or hasattr(m, "SCORE")]
-    return {rule.name: rule for rule in sorted(found, key=lambda rule: rule.source)}
+    return {rule.name: rule for rule in sorted(found, key=where_written)}
 
 
 rules = rules_in(scores.__name__, scores.__path__)
@@ -110,6 +118,8 @@ def attention(
     bias=None,
     alibi_slopes=None,
     relative_table=None,
+    relative_max_distance=128,
+    relative_bidirectional=True,
     scale=None,
     softcap=None,
     sink=None,
@@ -127,16 +137,24 @@ def attention(
     q_lengths, k_lengths      how many queries and keys are real, over the leading axes by broadcasting
     q_segments, k_segments    integer ids; a query attends to its own segment, a negative id is padding
     bias         added to the scores behind scale and softcap; -inf forbids
-    alibi_slopes, relative_table    a slope, or a row of T5's buckets, for each of the leading axes
+    alibi_slopes a slope for each of the leading axes: - slope * |j - (i + offset)|
+    relative_table            a row of T5's buckets for each of the leading axes, with relative_max_distance and
+                              relative_bidirectional
     scale, softcap            s * scale, softcap * tanh(s / softcap)
     sink         a score more in every row, for each of the leading axes, whose weight goes to no key
     dropout      (keep, p): the weights kept, and the probability with which they were dropped
     normalize    "softmax", "softmax_off_by_one", "sparsemax", "entmax15", "sigmoid", "double_softmax"
     empty_row    what a row gets that may attend to nothing: "zero", "nan", "uniform", or "raise"
     """
-    options = {name: value for name, value in locals().items() if name not in ("rule", "params")}
+    inputs = {name: value for name, value in locals().items() if name not in ("rule", "params")}
     rule = find(rule)
-    value, tape = rule.forward(**options, **params)
+    for name in set(INTERNAL) & set(params):
+        raise rule.unknown(name)
+    return attend(rule, inputs | params)
+
+
+def attend(rule, inputs):
+    value, tape = rule.forward(**inputs)
     return Attended(rule, value, tape)
 
 

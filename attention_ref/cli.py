@@ -1,4 +1,4 @@
-"""The command line: `attention-ref rules`, `attention-ref mechanisms`, `check`, `demo`."""
+"""The command line: `attention-ref rules`, `mechanisms`, `check`, `plot`, `demo`."""
 
 import argparse
 import os
@@ -25,7 +25,8 @@ def main(argv=None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     try:
-        options = parser().parse_args(argv)
+        argv = sys.argv[1:] if argv is None else list(argv)
+        options = parser(argv).parse_args(argv)
         status = options.run(options)
         sys.stdout.flush()
         return status
@@ -43,7 +44,7 @@ def refuse(sentence):
     return 2
 
 
-def parser():
+def parser(argv=()):
     top = Parser(prog="attention-ref", description="The numerical oracle for attention.")
     top.add_argument("--version", action="version", version=f"attention-ref {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -56,6 +57,12 @@ def parser():
     add = commands.add_parser("demo", help="check a correct and a subtly wrong attention, and draw both")
     add.add_argument("--out", default="demo", metavar="DIR", help="folder for the heatmaps (default: demo)")
     add.set_defaults(run=run_demo)
+    add = commands.add_parser("plot", help="draw the weights in a file: .npy, .npz or .safetensors")
+    if argv[:1] == ["plot"]:
+        from attention_ref.plot import command
+
+        command.add_arguments(add)
+        add.set_defaults(run=command.run)
     return top
 
 

@@ -32,6 +32,9 @@ def forward(op, inputs):
 
     tracer = sys.modules["autograd.tracer"]
     names = [name for name in inputs if tracer.isbox(inputs[name])]
+    for name in names:
+        if name not in op.arguments or op.arguments[name].kind != "float":
+            raise OptionError(f"{op.name}: {name} has no gradient; pass its plain value")
     fixed = {name: value for name, value in inputs.items() if name not in names}
     held = {}
 
@@ -120,6 +123,9 @@ def jvp(op, inputs, tangents):
 
 
 def hvp(op, inputs, cotangent, tangents):
-    """The derivative of every gradient along `tangents`: complex step through the hand-written backward."""
+    """The derivative of every gradient along `tangents`: complex step through the hand-written backward.
+
+    The cotangent is what `op.backward` takes, for a rule (do, dalpha, dlse).
+    """
     _, tape = op.forward(**step(op, inputs, tangents))
     return {name: imaginary(g) for name, g in op.backward(cotangent, **tape).items()}

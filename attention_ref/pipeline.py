@@ -24,7 +24,6 @@ OPTIONAL = (
     "relative_table?[... n] q_lengths?<=i(...) k_lengths?<=j(...) q_segments?:int(... i) k_segments?:int(... j) "
     "dropout?:bool(... i j)"
 )
-COTANGENT = {"o": "dalpha", "dropped": "dalpha", "filled": "dalpha"}
 RENAMED = {"slopes": "alibi_slopes", "table": "relative_table"}
 SHOWN_AS = {"alibi": "biased", "relative": "biased", "filled": "alpha"}
 
@@ -81,7 +80,7 @@ class Pipeline:
         lse = None
         for name, op, arguments in self.stages(q, v, place, given, tape):
             if name == "alpha":
-                place.look_for_empty_rows(x)
+                place.look_for_empty_rows(x.shape)
             if name == "alpha" and hasattr(op, "LSE"):
                 own_sink = {"sink": op.sink(x)} if hasattr(op, "sink") else {}
                 lse, taped = logsumexp.forward(x, **arguments, **own_sink)
@@ -91,6 +90,8 @@ class Pipeline:
             tape[shown] = x = rounding(shown, x)
             steps[name] = op, taped
         value = tape.pop("o"), tape["alpha"], None if lse is None else rounding("lse", lse)
+        if place.allowed is not None:
+            tape["allowed"] = place.seen
         return value, tape | {"steps": steps, "rounding": rounding}
 
     def stages(self, q, v, place, given, tape):
@@ -126,13 +127,15 @@ class Pipeline:
         for name, (op, taped) in reversed(steps.items()):
             if name == "lse":
                 continue
-            if name == ("filled" if "filled" in steps else "alpha") and dalpha is not None:
-                dx = dx + dalpha
+            if name == ("filled" if "filled" in steps else "alpha"):
+                dx = rounding("dalpha", dx if dalpha is None else dx + selected(dalpha, shown.get("allowed")))
+            if name == "score":
+                dx = rounding("ds", dx)
             here = op.backward(dx, **taped)
             if name == "alpha" and dlse is not None:
                 here = added(here, logsumexp.backward(dlse, **steps["lse"][1]))
             if name != "score":
-                dx = rounding(COTANGENT.get(name, "ds"), here.pop(next(iter(here))))
+                dx = here.pop(next(iter(here)))
             grads |= here
         return {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
 
@@ -159,6 +162,10 @@ class Pipeline:
 
 def finite(x):
     return np.where(np.isfinite(x), x, 0).astype(x.dtype, copy=False)
+
+
+def selected(dalpha, allowed):
+    return dalpha if allowed is None else np.where(allowed, dalpha, 0)
 
 
 def added(grads, more):

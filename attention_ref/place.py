@@ -58,12 +58,13 @@ class Place:
             return self.allowed
         return self.allowed | self.empty[..., None]
 
-    def look_for_empty_rows(self, s):
-        """Find the rows of the scores that are all -inf, where `empty_row` asks for something else than zeros."""
+    def look_for_empty_rows(self, shape):
+        """Find the rows of the scores in which nothing is allowed, where `empty_row` asks for more than zeros."""
         kind = self.given.get("empty_row", "zero")
         if kind == "zero":
             return
-        empty = np.isneginf(s.real).all(axis=-1)
+        allowed = np.broadcast_to(True if self.allowed is None else self.allowed, shape)
+        empty = ~allowed.any(axis=-1)
         if kind == "raise" and empty.any():
             *leading, row = (int(n) for n in np.argwhere(empty)[0])
             raise OptionError(f"query {row}{f' of {tuple(leading)}' * bool(leading)} may attend to no key")

@@ -5,6 +5,7 @@ Query i sits at key position i + offset. Causal masks, windows, ALiBi and relati
 
 import numpy as np
 
+from attention_ref.arrays import as_array
 from attention_ref.errors import OptionError
 from attention_ref.op import did_you_mean
 
@@ -59,7 +60,7 @@ def counts(name, lengths, size):
 
 def whole(name, value, wanted="integers"):
     """An int64 array, or an error that says what was wanted."""
-    array = np.asarray(value)
+    array = as_array("positions", name, value)
     if array.dtype.kind not in "iu":
         raise OptionError(f"{name} must be {wanted}; got dtype {array.dtype}")
     return array.astype(np.int64)

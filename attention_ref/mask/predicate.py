@@ -10,6 +10,7 @@ before those of queries and keys.
 
 import numpy as np
 
+from attention_ref.arrays import as_array
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.positions import query_positions, resolve_offset
 
@@ -160,7 +161,7 @@ def as_mask(value):
 
 
 def booleans(value):
-    array = np.asarray(value)
+    array = as_array("masks", "allowed", value)
     if array.dtype != bool:
         raise OptionError(
             f"a mask must be boolean, True = may attend; got dtype {array.dtype}, and additive masks go in as bias="
