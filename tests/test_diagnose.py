@@ -7,11 +7,11 @@ import attention_ref as ar
 from attention_ref.attention import find, rules
 from attention_ref.oracle import formats
 from attention_ref.oracle.cases import build
-from attention_ref.oracle.selection import select
 from attention_ref.oracle.check import check
 from attention_ref.oracle.diagnose import kernel_with
 from attention_ref.oracle.faults import MISTAKES, Online, Split, Straight
 from attention_ref.oracle.faults.rounding import ARITHMETIC, bf16, f16, tf32
+from attention_ref.oracle.selection import select
 from attention_ref.oracle.truth import Truth
 
 RULE = find("scaled_dot")

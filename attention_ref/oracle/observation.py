@@ -95,7 +95,7 @@ class Observation:
         return (0.0, 0.0) if far <= SLACK else None
 
     def explained(self, name, made):
-        """As `fits`, of one result; where it is out of bounds or would be with the mistake, the mistake must be closer."""
+        """As `fits`, of one result; where it is out of bounds, or would be, the mistake must be closer."""
         got, want, bound = self.got[name].astype(np.float64), self.want[name], self.bounds[name]
         if got.shape != made.shape:
             return None

@@ -14,11 +14,11 @@ from attention_ref.errors import OptionError
 from attention_ref.op import did_you_mean
 from attention_ref.oracle import formats, precision
 from attention_ref.oracle.cases import Inputs, build
-from attention_ref.oracle.selection import select
 from attention_ref.oracle.compare import Wanted, compare
 from attention_ref.oracle.diagnose import findings, told
 from attention_ref.oracle.faults import ARITHMETIC, MISTAKES, Online, Split, Straight, rounding
 from attention_ref.oracle.observation import BACKWARD, FORWARD, RESULTS, Observation
+from attention_ref.oracle.selection import select
 from attention_ref.oracle.truth import Truth
 
 VERSION = 1

@@ -66,10 +66,10 @@ class FirstKeyDropped(KeysDropped):
 
 
 class TailKeysDropped(KeysDropped):
-    """the last partial tile of {tile} keys dropped"""
+    """the last partial tile of {tile} keys dropped behind whole ones"""
 
     def lost(self, keys):
-        return slice(keys // self.tile * self.tile, keys)
+        return slice(keys // self.tile * self.tile or keys, keys)
 
 
 class TailKeysPadded(Kernel):
@@ -85,11 +85,11 @@ class TailKeysPadded(Kernel):
 
 
 class TailRowsDropped(Kernel):
-    """the last partial tile of {tile} queries dropped"""
+    """the last partial tile of {tile} queries dropped behind whole ones"""
 
     def tail(self):
         rows = self.arrays["q"].shape[-2]
-        return slice(rows // self.tile * self.tile, rows)
+        return slice(rows // self.tile * self.tile or rows, rows)
 
     def forward(self):
         results = super().forward()
