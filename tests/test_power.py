@@ -5,30 +5,32 @@ import json
 import pytest
 
 from attention_ref import OptionError
-from attention_ref.oracle.faults import ARITHMETIC, MISTAKES, gradients, heads, masks, softmax, stages
+from attention_ref.oracle.faults import ARITHMETIC, MISTAKES, ROOMS
 from attention_ref.oracle.faults.kernel import Narrow
 from attention_ref.oracle.power import Fault, Power, every_fault, power
 
+TILES = "shape-3x131,shape-131x5,shape-65x63,shape-35x35"
 CASES = {
-    masks: "shape-17x17,causal,causal-bottom-right,causal-top-left,causal-offsets,causal-lengths,window,"
-    "window-left,window-right,window-self,k-lengths,q-k-lengths,segments,mask-half,mask-causal,mask-dead-rows,poison-nan-mask",
-    stages: "shape-17x17,width-8x16,softcap,softcap-bias,softcap-mask,bias,scale,scale-by-head,"
-    "alibi,"
-    "alibi-bottom-right,relative,sink,dropout,dropout-heavy",
-    heads: "shape-17x17,width-8x16,gqa,gqa-3,mqa,causal",
-    softmax: "shape-3x131,shape-131x5,shape-65x63,shape-35x35,values-huge,values-last-key,mask-half,sink,softcap,"
-    "causal,large-last-key",
-    gradients: "shape-3x131,shape-131x5,shape-65x63,shape-35x35,shape-17x17,bias,bias-by-head,sink,softcap,dropout,"
-    "alibi,relative,gqa,shared-k,poison-nan-mask,poison-nan-lengths,poison-nan-dead-rows",
+    "positions": "shape-17x17,causal,causal-bottom-right,causal-top-left,causal-offsets,causal-lengths,window,window-left,"
+    "window-right,window-self,segments,mask-half",
+    "masks": "shape-17x17,causal,causal-lengths,k-lengths,q-k-lengths,mask-half,mask-causal,mask-dead-rows,poison-nan-mask",
+    "stages": "shape-17x17,width-8x16,softcap,softcap-bias,softcap-mask,bias,scale,scale-by-head,alibi,"
+    "alibi-bottom-right,relative",
+    "weights": "shape-17x17,sink,dropout,dropout-heavy",
+    "heads": "shape-17x17,width-8x16,gqa,gqa-3,mqa,causal",
+    "softmax": f"{TILES},values-huge,values-last-key,mask-half,sink,softcap,causal,large-last-key",
+    "gradients": f"{TILES},shape-17x17,bias,bias-by-head,sink,softcap,dropout,alibi,relative,"
+    "poison-nan-mask,poison-nan-lengths,poison-nan-dead-rows",
+    "sums": f"{TILES},gqa,shared-k,bias-by-head",
 }
 INVISIBLE = {"normalizer-epsilon"}
 
 
-@pytest.mark.parametrize("room", CASES, ids=lambda room: room.__name__.rpartition(".")[2])
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__.rpartition(".")[2])
 @pytest.mark.parametrize("part", [pytest.param(part, marks=[pytest.mark.slow] * (part > 0)) for part in range(3)])
 def test_every_mistake_is_caught_and_named(room, part):
     names = [mistake.name() for mistake in room.CATALOG if mistake.tile not in (32, 64)][part::3]
-    found = power(cases=CASES[room], faults=names)
+    found = power(cases=CASES[room.__name__.rpartition(".")[2]], faults=names)
     assert {outcome.fault for outcome in found.unseen} <= INVISIBLE
     assert [(o.fault, o.said) for o in found.misnamed] == []
 
@@ -93,7 +95,9 @@ def test_the_table_fits_the_page_and_the_json_says_the_same():
     found = power(cases="shape-17x17,causal,values-huge", faults=["causal-ignored", "max-missing", "sink-ignored"])
     page = str(found)
     assert max(map(len, page.splitlines())) <= 100
-    assert page.startswith("3 faults planted in scaled_dot, float32 under f32, 3 cases")
+    assert page.startswith(
+        "3 faults planted in scaled_dot, float32 under f32, 3 cases (shape-17x17, causal, values-huge)"
+    )
     assert "2 caught, 2 of them called by their name" in page
     data = json.loads(found.to_json())
     assert (data["schema"], data["version"]) == ("attention_ref/power", 1)

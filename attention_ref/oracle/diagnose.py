@@ -56,7 +56,7 @@ def diagnose(runs, jobs):
 
 def text(sentences):
     """Several sentences as a paragraph that goes on behind a colon."""
-    first, *rest = [sentence for sentence in sentences if sentence]
+    first, *rest = [sentence for sentence in sentences if sentence] or [""]
     return ". ".join([first, *(sentence[0].upper() + sentence[1:] for sentence in rest)])
 
 
@@ -139,8 +139,8 @@ def pairs(failing, side):
     some = sorted(cheapest, key=lambda seen: seen.cost)[:PROBES]
     partial = [mistake for mistake in catalog if any(part_of(seen, mistake, side) for seen in some)]
     if partial:
-        several = {frozenset((one, other)): (one, other) for one in partial for other in catalog}
-        yield from (pair for pair in several.values() if compatible(*pair))
+        once = {frozenset((one, other)): (one, other) for one in partial for other in catalog}
+        yield from (pair for pair in once.values() if compatible(*pair))
         return
     effective = [mistake for mistake in catalog if moves(some[0], mistake, side)]
     several = [pair for pair in combinations(effective, 2) if compatible(*pair)]

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from attention_ref.oracle.cases import Inputs
 from attention_ref.oracle.faults.rounding import ARITHMETIC
 from attention_ref.oracle.run import Runner
 from attention_ref.oracle.truth import RESULTS, Truth
@@ -24,7 +25,7 @@ class Observation:
     case: str
     dtype: str
     truth: Truth
-    inputs: object
+    inputs: Inputs
     got: dict = field(default_factory=dict)
     failing: frozenset = frozenset()
     checked: frozenset = frozenset()
@@ -124,7 +125,8 @@ class Observation:
 
         Stand-ins for -inf are one and the same.
         """
-        return scores(*(np.where(x < ABYSS, ABYSS, settled(x, LARGEST[self.dtype])) for x in (got, made)), bound)
+        got, made = (np.where(x < ABYSS, ABYSS, settled(x, LARGEST[self.dtype])) for x in (got, made))
+        return scores(got, made, bound)
 
 
 def scores(got, made, bound):

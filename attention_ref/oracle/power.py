@@ -6,6 +6,7 @@ A tolerance that nobody has tried to fool is not a tolerance.
 import copy
 import json
 from dataclasses import asdict, dataclass
+from textwrap import wrap
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from attention_ref.op import did_you_mean
 from attention_ref.oracle import formats, precision
 from attention_ref.oracle.cases import Inputs, build
 from attention_ref.oracle.compare import Wanted, compare
-from attention_ref.oracle.diagnose import findings, told
-from attention_ref.oracle.faults import ARITHMETIC, MISTAKES, Online, Split, Straight, rounding
+from attention_ref.oracle.diagnose import findings, text, told
+from attention_ref.oracle.faults import ARITHMETIC, MISTAKES, Kernel, Online, Split, Straight, rounding
 from attention_ref.oracle.observation import BACKWARD, FORWARD, RESULTS, Observation
 from attention_ref.oracle.selection import select
 from attention_ref.oracle.truth import Truth
@@ -32,8 +33,8 @@ BOTH, ALONE = "both", "backward"
 class Fault:
     """One planted fault: a mistake, in which kernel, in which pass."""
 
-    mistake: type
-    host: type
+    mistake: type[Kernel]
+    host: type[Kernel]
     where: str
 
     @property
@@ -95,9 +96,11 @@ class Power:
     def __str__(self):
         meta, caught = self.meta, len(self.caught)
         named = caught - len(self.misnamed)
+        title = (
+            f"{counted(len(self.outcomes), 'fault')} planted in {meta['rule']}, {meta['dtype']} under {meta['model']}, "
+        )
         lines = [
-            f"{len(self.outcomes)} faults planted in {meta['rule']}, {meta['dtype']} under {meta['model']}, "
-            f"{meta['count']} cases ({meta['cases']}):",
+            *wrap(f"{title}{counted(meta['count'], 'case')} ({', '.join(meta['cases'].split(','))})", WIDTH),
             f"{caught} caught, {named} of them called by their name",
             "",
             f"{'fault':<44}{'kernel':<10}{'caught in':<12}{'error/bound':<14}diagnosis",
@@ -110,14 +113,17 @@ class Power:
 
 
 def row(outcome):
-    seen = f"{outcome.cases} cases" if outcome.caught else "no case"
+    seen = counted(outcome.cases, "case") if outcome.caught else "no case"
+    score = f"{outcome.score:.3g}" if outcome.score > NOTHING else "0"
     verdict = "named" if outcome.diagnosed else ("other name" if outcome.caught else "")
-    return f"{outcome.fault:<44.43}{outcome.kernel:<10}{seen:<12}{outcome.score:<14.3g}{verdict}".rstrip()
+    return f"{outcome.fault:<44.43}{outcome.kernel:<10}{seen:<12}{score:<14}{verdict}".rstrip()
+
+
+def counted(n, noun):
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def wrapped(text):
-    from textwrap import wrap
-
     return wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 
@@ -214,7 +220,7 @@ def outcome(fault, observations, diagnose=True):
         return Outcome(*parts, False, False, 0, change, "", reason)
     found = findings(runs) if diagnose else {}
     score = max(one.score for one in failing)
-    return Outcome(*parts, True, named(fault, found), len(failing), score, ". ".join(told(found)))
+    return Outcome(*parts, True, named(fault, found), len(failing), score, text(told(found)))
 
 
 def run(fault, seen):

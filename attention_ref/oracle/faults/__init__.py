@@ -1,9 +1,9 @@
 """The faults: a correct kernel in small steps, and every mistake of the catalog as a change to one or two of them."""
 
-from attention_ref.oracle.faults import arithmetic, gradients, heads, masks, softmax, stages
+from attention_ref.oracle.faults import arithmetic, gradients, heads, masks, positions, softmax, stages, sums, weights
 from attention_ref.oracle.faults.kernel import Kernel, Online, Split, Straight
 
-ROOMS = (masks, stages, heads, softmax, gradients)
+ROOMS = (positions, masks, stages, weights, heads, softmax, gradients, sums)
 
 
 def listed(rooms):

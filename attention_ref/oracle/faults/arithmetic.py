@@ -37,7 +37,7 @@ class WeightsF16(WeightsBf16):
 class ScoresBf16(Coarse):
     """the scores rounded to bfloat16"""
 
-    dtypes = ("float64", "float32", "bfloat16", "float16")
+    dtypes: tuple = ("float64", "float32", "bfloat16", "float16")
     rounding = staticmethod(bf16)
 
     def scores(self):
@@ -73,7 +73,7 @@ class ProductsTf32(InputsBf16):
 class SumsBf16(Coarse):
     """the output accumulated in bfloat16, 16 keys at a time"""
 
-    dtypes = ("float64", "float32", "bfloat16", "float16")
+    dtypes: tuple = ("float64", "float32", "bfloat16", "float16")
     tile = 16
     rounding = staticmethod(bf16)
 
@@ -103,7 +103,7 @@ class OutputBf16(Coarse):
 class LseF16(Coarse):
     """lse rounded to float16"""
 
-    dtypes = ("float64", "float32", "bfloat16", "float16")
+    dtypes: tuple = ("float64", "float32", "bfloat16", "float16")
 
     def logarithm(self, m, z):
         return f16(super().logarithm(m, z))

@@ -35,8 +35,8 @@ class Forward:
         self.options = {name: x for name, x in options.items() if x is not None}
         for kind in type(self).__mro__:
             if "understood" in vars(kind):
-                self.options = kind.understood(self, self.options)
-        self.heads = self.arrays["q"].shape[-3] if self.arrays["q"].ndim > 2 else None
+                self.options = vars(kind)["understood"](self, self.options)
+        self.heads = self.arrays["q"].shape[-3] if self.arrays["q"].ndim > 2 else 1
 
     @classmethod
     def name(cls):

@@ -3,7 +3,8 @@
 import numpy as np
 
 from attention_ref.oracle.faults.kernel import Kernel, catalog, in_tiles
-from attention_ref.oracle.faults.stages import ScaleMissing, SinkIgnored, SoftcapIgnored
+from attention_ref.oracle.faults.stages import ScaleMissing, SoftcapIgnored
+from attention_ref.oracle.faults.weights import SinkIgnored
 
 LN2 = float(np.log(2))
 
@@ -153,6 +154,7 @@ class SplitByMax(Kernel):
     """two splits of the keys merged with equal normalizers, by an lse that lacks the logarithm"""
 
     splits = 2
+    tops: tuple = ()
 
     def merged(self, parts):
         _, lse = super().merged(parts)
@@ -160,7 +162,7 @@ class SplitByMax(Kernel):
         return o, lse
 
     def part(self, s, v, first):
-        self.tops = [*(self.tops if first else []), s.max(axis=-1)]
+        self.tops = (*(self.tops if first else ()), s.max(axis=-1))
         return super().part(s, v, first)
 
 
