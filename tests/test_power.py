@@ -11,9 +11,10 @@ from attention_ref.oracle.power import Fault, Power, every_fault, power
 
 TILES = "shape-3x131,shape-131x5,shape-65x63,shape-35x35"
 CASES = {
-    "positions": "shape-17x17,causal,causal-bottom-right,causal-top-left,causal-offsets,causal-lengths,window,window-left,"
-    "window-right,window-self,segments,mask-half",
-    "masks": "shape-17x17,causal,causal-lengths,k-lengths,q-k-lengths,mask-half,mask-causal,mask-dead-rows,poison-nan-mask",
+    "positions": "shape-17x17,causal,causal-offset,causal-bottom-right,causal-top-left,causal-offsets,"
+    "causal-lengths,window,window-left,window-right,window-self,segments,mask-half",
+    "masks": "shape-17x17,causal,causal-lengths,k-lengths,q-k-lengths,mask-half,mask-causal,mask-dead-rows,"
+    "poison-nan-mask",
     "stages": "shape-17x17,width-8x16,softcap,softcap-bias,softcap-mask,bias,scale,scale-by-head,alibi,"
     "alibi-bottom-right,relative",
     "weights": "shape-17x17,sink,dropout,dropout-heavy",

@@ -100,18 +100,33 @@ class Observation:
         got, want, bound = self.got[name].astype(np.float64), self.want[name], self.bounds[name]
         if got.shape != made.shape:
             return None
+        raw = got
+        if self.poisoned:
+            got, made = self.without_poison(got, made, want)
         changed = ~(np.abs(made - want) <= 2 * bound) & (made != want)
         allowance = self.allowance(made, want, bound, changed)
         far, size = self.distance(got, made, allowance)
-        decisive = changed | (~(np.abs(got - want) <= bound) & (got != want))
+        decisive = changed | (~(np.abs(raw - want) <= bound) & (raw != want))
         _, here = self.distance(got[decisive], made[decisive], allowance[decisive])
-        _, before = scores(got[decisive], want[decisive], allowance[decisive])
+        _, before = scores(raw[decisive], want[decisive], allowance[decisive])
         if not far <= SLACK or not here <= before / 2:
             return None
         finite = np.isfinite(got) & np.isfinite(made) & (made > ABYSS)
         largest = np.max(np.abs(made), initial=0, where=finite)
         error = np.max(np.abs(np.where(finite, got - made, 0)), initial=0)
         return size, error / largest if largest else 0.0
+
+    @cached_property
+    def poisoned(self):
+        return not all(np.isfinite(x).all() for x in self.truth.arrays.values())
+
+    def without_poison(self, got, made, want):
+        """Both without what poison has reached, if it reached both: how far it spreads is a kernel's own."""
+        reached = [~np.isfinite(x) & (x != want) for x in (got, made)]
+        if not all(x.any() for x in reached):
+            return got, made
+        either = reached[0] | reached[1]
+        return np.where(either, want, got), np.where(either, want, made)
 
     def allowance(self, made, want, bound, changed):
         """The bound for what a mistake makes: it grows with the numbers; the largest where the mistake changes them."""

@@ -60,6 +60,12 @@ class InputsBf16(Coarse):
         return self.rounding(super().clean(name, x))
 
 
+class InputsF16(InputsBf16):
+    """q, k and v rounded to float16"""
+
+    rounding = staticmethod(f16)
+
+
 class ProductsTf32(InputsBf16):
     """matrix products in tf32"""
 

@@ -79,8 +79,13 @@ class Forward:
         return self.placed(self.options).bucket(n)
 
     def clean(self, name, x):
-        """An operand without what no query may see and is not finite."""
-        return np.where(np.isfinite(x), x, 0)
+        """An operand without what is not finite in rows that no query, or no key, may see."""
+        finite = np.isfinite(x)
+        allowed = None if finite.all() else self.allowed()
+        if allowed is None:
+            return x
+        seen = allowed.any(axis=-1 if name == "q" else -2)[..., None]
+        return np.where(seen | finite, x, 0)
 
     def shared(self, x):
         """Key heads written out for the query heads that read them."""

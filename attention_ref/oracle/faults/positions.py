@@ -45,6 +45,23 @@ class OffsetOfFirstEntry(Kernel):
         return options | {"align": align[:1]} if isinstance(align, np.ndarray) and align.ndim else options
 
 
+class AlignOneMore(Kernel):
+    """the offset one too large"""
+
+    more = 1
+
+    def understood(self, options):
+        if "align" not in options and "causal" not in options and "window" not in options:
+            return options
+        return options | {"align": self.placed(options).offset + self.more}
+
+
+class AlignOneLess(AlignOneMore):
+    """the offset one too small"""
+
+    more = -1
+
+
 class CausalIgnored(Kernel):
     """causal ignored"""
 
@@ -152,6 +169,13 @@ class WindowRightLong(WindowBand):
 
     def sides(self, left, right):
         return left, None if right is None else right + 1
+
+
+class WindowBothShort(WindowBand):
+    """the window one key short on both sides"""
+
+    def sides(self, left, right):
+        return None if left is None else left - 1, None if right is None else right - 1
 
 
 class WindowSwapped(WindowBand):
