@@ -64,7 +64,7 @@ def check(
         "deterministic": deterministic,
         "seconds": perf_counter() - start,
     }
-    return Report(meta, runs, diagnose(runs))
+    return Report(meta, runs, diagnose(runs, jobs))
 
 
 def require_known(candidate, backward, preset, backend, timeout):
