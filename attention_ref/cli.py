@@ -1,4 +1,4 @@
-"""The command line: `attention-ref rules`, `mechanisms`, `check`, `plot`, `demo`."""
+"""The command line: `attention-ref rules`, `mechanisms`, `check`, `power`, `plot`, `demo`."""
 
 import argparse
 import os
@@ -54,6 +54,13 @@ def parser(argv=()):
     add = commands.add_parser("mechanisms", help="print the catalog of mechanisms")
     add.set_defaults(run=print_mechanisms)
     add_check(commands.add_parser("check", help="check an attention function against the oracle"))
+    add = commands.add_parser("power", help="plant faults in correct kernels and see which a check finds and names")
+    add.add_argument("--rule", default="scaled_dot", help="the attention rule (default: scaled_dot)")
+    add.add_argument("--cases", default="core", help="as for check (default: core)")
+    add.add_argument("--dtype", default="float32", help="float64, float32, bfloat16 or float16 (default: float32)")
+    add.add_argument("--seed", type=int, default=0)
+    add.add_argument("--json", metavar="FILE", help="write the outcomes as JSON")
+    add.set_defaults(run=run_power)
     add = commands.add_parser("demo", help="check a correct and a subtly wrong attention, and draw both")
     add.add_argument("--out", default="demo", metavar="DIR", help="folder for the heatmaps (default: demo)")
     add.set_defaults(run=run_demo)
@@ -100,6 +107,17 @@ def run_check(options):
             with open(path, "w", encoding="utf-8") as file:
                 file.write(write())
     return 0 if report.passed else 1
+
+
+def run_power(options):
+    from attention_ref.oracle.power import power
+
+    found = power(options.rule, options.cases, options.dtype, seed=options.seed)
+    print(found)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            file.write(found.to_json())
+    return 0
 
 
 def print_rules(options):
