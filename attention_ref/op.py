@@ -21,6 +21,8 @@ class Op:
     that were broadcast and gives it its argument's dtype.
     """
 
+    left_out = ()  # results whose cotangent stays None where none was given
+
     def __init__(self, name, module):
         self.name = name
         self.module = module
@@ -125,6 +127,9 @@ class Op:
             raise ShapeError(f"{self.name}: backward takes one cotangent a result, the tuple ({names})")
         out = []
         for result, d in zip(results, dvalue if several else (dvalue,), strict=True):
+            if d is None and result.name in self.left_out:
+                out.append(None)
+                continue
             d = None if d is None else floats(self.name, result, d, prefix="d")
             if d is not None and d.shape != bound.shape(result):
                 raise ShapeError(f"{self.name}: d{result.name} has shape {d.shape}, {result} is {bound.shape(result)}")

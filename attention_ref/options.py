@@ -18,6 +18,9 @@ DEFAULTS = {
     "mask": None,
     "dropout_p": None,
     "rounding": None,
+    "tile": None,
+    "executor": None,
+    "out": None,
 }
 EMPTY_ROW = ("zero", "nan", "uniform", "raise")
 
