@@ -42,7 +42,7 @@ def more(s, m, z):
     """
     m, old = np.maximum(m, np.max(s.real, axis=-1, keepdims=True, initial=-np.inf)), m
     e, factor = np.exp(np.subtract(s, unshifted(m), out=s), out=s), np.exp(old - unshifted(m))
-    return e, factor, m, z * factor + np.sum(e, axis=-1, keepdims=True)
+    return e, factor, m, z * factor + e @ np.ones((e.shape[-1], 1), e.dtype)
 
 
 def whole(m, z):

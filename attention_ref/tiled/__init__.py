@@ -1,4 +1,4 @@
-"""Attention in tiles: one loop for every pairwise rule, in memory that grows with the length and not with its square."""
+"""Attention in tiles: one loop for every pairwise rule, in memory that grows with the length, not with its square."""
 
 from attention_ref.tiled.pipeline import Tiled
 

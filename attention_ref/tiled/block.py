@@ -79,7 +79,8 @@ class Block:
         """The gradients of q and of a scale that was taken there."""
         if not self.early:
             return {"q": dq}
-        back = scale.backward(dq, s=finite(self.given["q"]), scale=self.factor)
+        q = finite(self.given["q"]) if "scale" in self.given else self.given["q"]
+        back = scale.backward(dq, s=q, scale=self.factor)
         return {"q": back["s"], "scale": back["scale"]}
 
 

@@ -9,7 +9,6 @@ from threading import Event
 
 import numpy as np
 
-
 ALIGNED = 64
 
 
