@@ -1,5 +1,7 @@
 """A block of queries against the keys: the pipeline's own stages on a part of every argument, tile by tile."""
 
+from math import prod
+
 import numpy as np
 
 from attention_ref.adjust import scale
@@ -12,7 +14,9 @@ from attention_ref.tiled.plan import key_tiles
 class Cell:
     """A problem at a part of its leading axes: the arguments, the place and what forward saved for backward."""
 
-    def __init__(self, problem, lead):
+    def __init__(self, problem, task):
+        lead, self.keeps, self.kept = task.lead, task.keeps, problem.kept.get(task.number)
+        self.store, self.stored = problem.store.get(task.number), 0
         self.pipeline, self.cutter, self.tile = problem.pipeline, problem.cutter, problem.tile
         self.options, self.dtype, self.normalizer = problem.options, problem.dtype, problem.normalizer
         self.leading = tuple(s.stop - s.start for s in lead)
@@ -20,6 +24,13 @@ class Cell:
         self.given = problem.cutter.lead(problem.given, lead)
         self.saved = {name: x[lead] for name, x in problem.saved.items()}
         self.keys = problem.place.keys
+
+    def kept_array(self, shape):
+        """An array of this shape in the store, behind the last one; None where nothing is kept."""
+        if not self.keeps:
+            return None
+        start, self.stored = self.stored, self.stored + prod(shape)
+        return self.store[start : self.stored].reshape(shape)
 
     def blocks(self, rows):
         for start in range(rows.start, rows.stop, self.tile.rows):

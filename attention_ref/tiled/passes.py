@@ -17,21 +17,27 @@ from attention_ref.tiled.cut import add
 
 def forward(cell, rows, stop):
     """{o, lse, empty} of some queries; lse where the normalizer has one, empty where `empty_row` asks for it."""
-    blocks = [attend(block, stop) for block in cell.blocks(rows)]
+    blocks, kept = [], {}
+    for block in cell.blocks(rows):
+        blocks.append(attend(block, stop, kept.setdefault(block.rows.start, [])))
     behind = {name: -2 if name == "o" else -1 for name in blocks[0]}
-    return {name: np.concatenate([block[name] for block in blocks], axis=behind[name]) for name in blocks[0]}
+    out = {name: np.concatenate([block[name] for block in blocks], axis=behind[name]) for name in blocks[0]}
+    return out | ({"kept": kept} if cell.keeps else {})
 
 
-def attend(block, stop):
+def attend(block, stop, kept):
     cell, o = block.cell, None
     rows = Online(block) if hasattr(cell.normalizer, "LSE") else Local(cell.normalizer)
     watched = cell.options.get("empty_row", "zero") != "zero"
     empty = np.ones(block.shape, bool)
     for _, given, place in block.tiles(stop):
-        s = block.free(*block.scores(given, place))
+        s, steps = block.scores(given, place)
+        shape, s = s.shape, block.free(s, steps)
         if watched:
             empty &= np.isneginf(s.real).all(axis=-1)
-        e, factor = rows.take(s)
+        e, factor = rows.take(s, cell.kept_array(s.shape))
+        if cell.keeps:
+            kept.append((e, rows.m, steps, shape))
         weights, _ = block.dropped(e, given)
         part, _ = weighted_sum.forward(weights, given["v"], place.allowed)
         if o is None:
@@ -59,8 +65,8 @@ class Online:
             self.m = sink.real
             self.z = softmax.known(np.array(sink), self.m)
 
-    def take(self, s):
-        e, factor, self.m, self.z = softmax.more(s, self.m, self.z)
+    def take(self, s, out):
+        e, factor, self.m, self.z = softmax.more(s, self.m, self.z, out)
         return e, factor
 
     def finish(self, o, shape):
@@ -75,7 +81,7 @@ class Local:
     def __init__(self, op):
         self.op = op
 
-    def take(self, s):
+    def take(self, s, out):
         return self.op.forward(s)[0], 1
 
     def finish(self, o, shape):
@@ -120,13 +126,12 @@ def retract(block, totals, stop):
     saved = {name: x[..., block.rows, :] for name, x in cell.saved.items()}
     do, lse, along = saved["do"], saved.get("lse"), along_alpha(saved)
     online = lse is not None
+    kept = iter(cell.kept[block.rows.start] if cell.kept else ())
     for keys, given, place in block.tiles(stop):
-        s, steps = block.scores(given, place)
-        shape, s = s.shape, block.free(s, steps)
-        alpha, taped = (softmax.known(s, lse), None) if online else cell.normalizer.forward(s)
-        weights, kept = block.dropped(alpha, given)
+        alpha, taped, steps, shape = weights_again(block, given, place, lse, next(kept, None))
+        weights, mask = block.dropped(alpha, given)
         d = weighted_sum.backward(do, alpha=weights, v=given["v"], allowed=place.allowed)
-        dalpha = d["alpha"] if kept is None else dropout.backward(d["alpha"], **kept)["alpha"]
+        dalpha = d["alpha"] if mask is None else dropout.backward(d["alpha"], **mask)["alpha"]
         ds = (
             softmax.across(dalpha, alpha, along, out=dalpha)
             if online
@@ -144,6 +149,18 @@ def retract(block, totals, stop):
         for keys, weights, given in filled(block, saved["empty"][..., 0], stop):
             dv = weighted_sum.backward(do, alpha=weights, v=given["v"], allowed=None)["v"]
             add(cell.cutter.along("j", totals, keys), {"v": dv})
+
+
+def weights_again(block, given, place, lse, kept):
+    """(the weights of a tile as forward had them, the normalizer's tape, the steps, the shape of its scores)"""
+    if kept is not None:
+        e, m, steps, shape = kept
+        return softmax.shifted(e, m, lse), None, steps, shape
+    s, steps = block.scores(given, place)
+    shape, s = s.shape, block.free(s, steps)
+    if lse is not None:
+        return softmax.known(s, lse), None, steps, shape
+    return *block.cell.normalizer.forward(s), steps, shape
 
 
 def along_alpha(saved):

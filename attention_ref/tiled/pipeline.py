@@ -1,5 +1,6 @@
 """The pipeline that runs in tiles where it is asked to."""
 
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -17,6 +18,10 @@ from attention_ref.tiled.run import run
 class Tiled(Pipeline):
     """A rule's pipeline, on whole matrices or in tiles."""
 
+    @cached_property
+    def arguments(self):
+        return Signature(self.SIGNATURE).arguments
+
     def forward(self, q, k, v, rounding=unrounded, tile=None, executor=None, out=None, **given):
         check_options(given | {"rounding": rounding})
         whole = {"q": q, "k": k, "v": v} | given
@@ -29,19 +34,23 @@ class Tiled(Pipeline):
             out[...] = 0
 
         def take(task, part):
+            problem.kept[task.number] = part.pop("kept", None)
             for name, x in part.items():
                 outputs[name][(*task.lead, task.rows)] = x
 
+        problem.make_store()
         run(passes.forward, problem, executor, take)
         refuse_empty_rows(whole, outputs)
         value = outputs["o"], None, outputs.get("lse")
         return value, {"problem": problem, "executor": executor, "saved": outputs}
 
     def wants_tiles(self, tile, whole, rounding):
-        reason = None if tile is None else refusal(self, whole | ({} if rounding is unrounded else {"rounding": True}))
-        leading = leading_axes(Signature(self.SIGNATURE).arguments, whole) if tile is not None else ()
-        pairs = prod(leading) * whole["q"].shape[-2] * whole["v"].shape[-2]
-        return wants_tiles(tile, pairs * whole["q"].itemsize * hidden(self.score, whole), reason)
+        if tile is None:
+            return False
+        pairs = prod(leading_axes(self.arguments, whole)) * whole["q"].shape[-2] * whole["v"].shape[-2]
+        width = whole["q"].itemsize * hidden(self.score, self.arguments, whole)
+        emulated = {} if rounding is unrounded else {"rounding": rounding}
+        return wants_tiles(tile, pairs * width, refusal(self, whole | emulated))
 
     def backward(self, cotangents, out=None, **tape):
         if "problem" not in tape:

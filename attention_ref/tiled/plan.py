@@ -1,6 +1,6 @@
 """How a problem is cut: the size of a tile, the tasks that can run side by side, and the keys that a task looks at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil, gcd, prod
 
@@ -10,7 +10,8 @@ from attention_ref import mask as masks
 from attention_ref.errors import OptionError
 
 TILE_BYTES = 2**19
-AUTO_BYTES = 2**25
+AUTO_BYTES = 2**22
+KEPT_BYTES = 2**26
 TASKS = 16
 
 
@@ -30,6 +31,8 @@ class Task:
 
     lead: tuple
     rows: slice
+    number: int = 0
+    keeps: bool = False
 
     def __str__(self):
         leading = ", ".join(f"{s.start}:{s.stop}" for s in self.lead)
@@ -38,8 +41,6 @@ class Task:
 
 def wants_tiles(tile, bytes_of_scores, refusal):
     """Is the call to run in tiles? "auto" takes them for large scores, and only where they are possible."""
-    if tile is None:
-        return False
     if isinstance(tile, str) and tile == "auto":
         return bytes_of_scores > AUTO_BYTES and not refusal
     sizes(tile)
@@ -82,8 +83,11 @@ def neighbors(most, lead, shared):
     return max((n for n in range(1, min(most, together) + 1) if together % n == 0), default=1)
 
 
-def tasks(leading, queries, tile):
-    """The tasks, in the order in which their results are added up: the same whoever computes them."""
+def tasks(leading, queries, tile, kept):
+    """The tasks, in the order in which their results are added up: the same whoever computes them.
+
+    The first tasks keep their exponentials for backward, `kept` bytes for each query, as far as they fit.
+    """
     if not prod(leading):
         return []
     *outer, last = leading or (None,)
@@ -94,7 +98,9 @@ def tasks(leading, queries, tile):
     blocks = ceil(queries / tile.rows)
     chunk = max(1, blocks * len(cells) // TASKS) * tile.rows
     starts = range(0, queries, chunk)
-    return [Task(cell, slice(n, min(n + chunk, queries))) for n in reversed(starts) for cell in cells]
+    out = [Task(cell, slice(n, min(n + chunk, queries))) for n in reversed(starts) for cell in cells]
+    fit = KEPT_BYTES // (kept * min(chunk, queries) * tile.heads) if kept else 0
+    return [replace(task, number=n, keeps=n < fit) for n, task in enumerate(out)]
 
 
 def key_tiles(place, rows, keys, tile):

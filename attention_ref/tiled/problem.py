@@ -1,17 +1,18 @@
 """One call as a problem that can be cut into tasks."""
 
 from copy import copy
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from attention_ref.heads import groups
 from attention_ref.place import Place
-from attention_ref.signature import Signature
 from attention_ref.tiled.block import Cell
 from attention_ref.tiled.cut import Cutter
 from attention_ref.tiled.plan import choose, tasks
 
+ADJUSTED = {"softcap", "bias", "alibi_slopes", "relative_table"}
 PLACE = ("allowed", "q_lengths", "k_lengths", "q_segments", "k_segments", "mask", "causal", "window", "align")
 
 
@@ -28,12 +29,18 @@ class Problem:
         self.given = {name: x for name, x in free.items() if isinstance(x, np.ndarray)}
         self.options = {name: x for name, x in free.items() if name not in self.given}
         self.dtype = np.result_type(*[x.dtype for x in self.given.values() if x.dtype.kind in "fc"])
-        arguments = Signature(pipeline.SIGNATURE).arguments
+        arguments = pipeline.arguments
         self.leading = leading_axes(arguments, given)
         self.cutter = Cutter(arguments, {name: x.shape for name, x in self.given.items()}, self.leading[-1:])
-        width = self.dtype.itemsize * hidden(pipeline.score, self.given)
+        width = self.dtype.itemsize * hidden(pipeline.score, arguments, self.given)
         self.tile = choose(tile, self.place, width, self.leading, self.cutter.shared.values())
-        self.tasks = tasks(self.leading, self.place.queries, self.tile)
+        self.kept, self.store = {}, {}
+        self.tasks = tasks(self.leading, self.place.queries, self.tile, self.bytes_kept(width))
+
+    def bytes_kept(self, width):
+        """How many bytes a row of scores takes if its exponentials wait for backward; 0 where they cannot."""
+        simple = hasattr(self.normalizer, "LSE") and not hasattr(self.pipeline.score, "HIDDEN")
+        return width * self.place.keys if simple and not ADJUSTED & self.given.keys() else 0
 
     @property
     def outputs(self):
@@ -48,7 +55,7 @@ class Problem:
 
     def room(self, task):
         """At most how many bytes a task gives back."""
-        cell = self.cell(task.lead)
+        cell = self.cell(task)
         forward = sum(prod(shape) for shape in self.outputs.values())
         backward = sum(x.size for x in cell.cutter.along("i", cell.given, task.rows).values())
         return (forward + backward) * self.dtype.itemsize + 2**14
@@ -71,10 +78,21 @@ class Problem:
         other.given, other.saved = (
             {name: np.ascontiguousarray(x) for name, x in arrays.items()} for arrays in (self.given, self.saved)
         )
+        other.tasks, other.kept, other.store = [replace(task, keeps=False) for task in self.tasks], {}, {}
         return other
 
-    def cell(self, lead):
-        return Cell(self, lead)
+    def make_store(self):
+        """One array for everything that is kept, a row of it for each task: large pages come cheaper than many."""
+        keeping = [task for task in self.tasks if task.keeps]
+        if keeping:
+            room = max(
+                prod(s.stop - s.start for s in task.lead) * (task.rows.stop - task.rows.start) for task in keeping
+            )
+            rows = np.empty((len(keeping), room * self.place.keys), self.dtype)
+            self.store = {task.number: row for task, row in zip(keeping, rows, strict=True)}
+
+    def cell(self, task):
+        return Cell(self, task)
 
 
 def refusal(pipeline, given):
@@ -102,11 +120,11 @@ def leading_axes(arguments, given):
     return np.broadcast_shapes(*shapes)
 
 
-def hidden(score, arrays):
+def hidden(score, arguments, arrays):
     """How wide the hidden layer is that this score has for every pair."""
     letter = getattr(score, "HIDDEN", None)
-    for argument in Signature(score.SIGNATURE).arguments:
+    for argument in arguments:
         letters = [axis.text for axis in argument.axes]
-        if letter in letters:
+        if letter in letters and argument.name in arrays:
             return max(arrays[argument.name].shape[letters.index(letter) - len(letters)], 1)
     return 1

@@ -27,9 +27,11 @@ def run(work, problem, executor, take):
         with one_thread():
             collect(Threads(work, problem, executor), problem, workers, take)
     elif isinstance(executor, ProcessPoolExecutor):
+        problem = problem.contiguous()
         with Shared(work, problem, executor) as shared:
             collect(shared, problem, workers, take)
     else:
+        problem = problem.contiguous()
         collect(Elsewhere(work, problem, executor), problem, workers, take)
 
 
@@ -44,7 +46,7 @@ def alone(work, problem, take):
     never, progress = Event(), Progress(len(problem.tasks))
     with progress:
         for task in problem.tasks:
-            take(task, quiet(work, problem.cell(task.lead), task.rows, never))
+            take(task, quiet(work, problem.cell(task), task.rows, never))
             progress.step()
 
 
@@ -90,7 +92,7 @@ class Threads:
         return self.executor.submit(self.one, task)
 
     def one(self, task):
-        return quiet(self.work, self.problem.cell(task.lead), task.rows, self.stopped)
+        return quiet(self.work, self.problem.cell(task), task.rows, self.stopped)
 
     def receive(self, future, take):
         take(future.result())
@@ -103,7 +105,7 @@ class Elsewhere(Threads):
     """Tasks by any other executor: each is sent its own part of the arrays."""
 
     def start(self, task):
-        return self.executor.submit(far, self.work, self.problem.cell(task.lead), task.rows)
+        return self.executor.submit(far, self.work, self.problem.cell(task), task.rows)
 
 
 def far(work, cell, rows):

@@ -21,7 +21,7 @@ class Shared:
 
     def __enter__(self):
         parts = []
-        self.form = pickle.dumps((self.work, self.problem.contiguous()), protocol=5, buffer_callback=parts.append)
+        self.form = pickle.dumps((self.work, self.problem), protocol=5, buffer_callback=parts.append)
         parts = [part.raw() for part in parts]
         self.layout = laid_out([part.nbytes for part in parts])
         self.segment = SharedMemory(create=True, size=max(self.layout[-1][1] if self.layout else 0, 1))
@@ -71,7 +71,7 @@ def compute(form, buffers, task, out):
     work, problem = pickle.loads(form, buffers=buffers)
     parts = []
     with np.errstate(all="ignore"):
-        result = work(problem.cell(task.lead), task.rows, Event())
+        result = work(problem.cell(task), task.rows, Event())
     answer = pickle.dumps(result, protocol=5, buffer_callback=parts.append)
     parts = [part.raw() for part in parts]
     layout = laid_out([part.nbytes for part in parts])
