@@ -24,6 +24,8 @@ class Cell:
         self.given = problem.cutter.lead(problem.given, lead)
         self.saved = {name: x[lead] for name, x in problem.saved.items()}
         self.keys = problem.place.keys
+        alike = np.ndim(self.place.offset) == 0 and (self.place.mask is None or not self.place.mask.leading)
+        self.known_tiles = problem.key_tiles if alike else {}
 
     def kept_array(self, shape):
         """An array of this shape in the store, behind the last one; None where nothing is kept."""
@@ -31,6 +33,12 @@ class Cell:
             return None
         start, self.stored = self.stored, self.stored + prod(shape)
         return self.store[start : self.stored].reshape(shape)
+
+    def key_tiles(self, rows):
+        """The tiles of keys for a block of queries; found once where all leading axes are alike."""
+        if rows.start not in self.known_tiles:
+            self.known_tiles[rows.start] = key_tiles(self.place, rows, self.tile)
+        return self.known_tiles[rows.start]
 
     def blocks(self, rows):
         for start in range(rows.start, rows.stop, self.tile.rows):
@@ -54,7 +62,7 @@ class Block:
     def tiles(self, stop):
         """(the keys, the arguments and the place) of every tile that the masks leave."""
         cell = self.cell
-        for keys, everything in key_tiles(cell.place, self.rows, cell.keys, cell.tile):
+        for keys, everything in cell.key_tiles(self.rows):
             if stop.is_set():
                 raise InterruptedError("attention was interrupted")
             given = cell.cutter.along("j", self.given, keys)

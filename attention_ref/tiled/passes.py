@@ -111,17 +111,31 @@ def filled(block, empty, stop):
 
 
 def backward(cell, rows, stop):
-    """The gradients of a cell's floating-point arguments, through some queries: those of q there, of k and v whole."""
-    shapes = cell.cutter.along("i", cell.given, rows)
+    """The gradients of a cell's floating-point arguments, at some queries and at the keys that these may see."""
+    blocks = list(cell.blocks(rows))
+    seen = hull(cell, blocks)
+    shapes = cell.cutter.along("j", cell.cutter.along("i", cell.given, rows), seen)
     totals = {name: np.zeros(x.shape, cell.dtype) for name, x in shapes.items() if x.dtype.kind in "fc"}
-    for block in cell.blocks(rows):
-        here = slice(block.rows.start - rows.start, block.rows.stop - rows.start)
-        retract(block, cell.cutter.along("i", totals, here), stop)
-    return totals
+    for block in blocks:
+        retract(block, cell.cutter.along("i", totals, moved(block.rows, rows)), seen, stop)
+    return totals | {"keys": seen}
 
 
-def retract(block, totals, stop):
-    """Add the gradients through a block of queries."""
+def hull(cell, blocks):
+    """The least slice of the keys that holds all that these blocks of queries look at."""
+    if "empty" in cell.saved:
+        return slice(0, cell.keys)
+    spans = [keys for block in blocks for keys, _ in cell.key_tiles(block.rows)]
+    return slice(min(s.start for s in spans), max(s.stop for s in spans)) if spans else slice(0, 0)
+
+
+def moved(span, whole):
+    """A slice, seen from the start of another."""
+    return slice(span.start - whole.start, span.stop - whole.start)
+
+
+def retract(block, totals, seen, stop):
+    """Add the gradients through a block of queries; the totals begin where the keys begin that are seen."""
     cell, dq = block.cell, None
     saved = {name: x[..., block.rows, :] for name, x in cell.saved.items()}
     do, lse, along = saved["do"], saved.get("lse"), along_alpha(saved)
@@ -139,7 +153,7 @@ def retract(block, totals, stop):
         )
         grads = through(steps, ds, shape)
         dq = grads.pop("q") if dq is None else np.add(dq, grads.pop("q"), out=dq)
-        add(cell.cutter.along("j", totals, keys), renamed(grads) | {"v": d["v"]})
+        add(cell.cutter.along("j", totals, moved(keys, seen)), renamed(grads) | {"v": d["v"]})
     if dq is not None:
         add(totals, block.unscaled(dq))
     if "sink" in totals:

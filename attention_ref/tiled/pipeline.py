@@ -74,6 +74,7 @@ class Tiled(Pipeline):
 
         def take(task, part):
             here = problem.cutter.along("i", problem.cutter.lead(grads, task.lead), task.rows)
+            here = problem.cutter.along("j", here, part.pop("keys"))
             for name, x in part.items():
                 here[name] += x
 

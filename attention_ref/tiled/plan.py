@@ -9,7 +9,7 @@ import numpy as np
 from attention_ref import mask as masks
 from attention_ref.errors import OptionError
 
-TILE_BYTES = 2**19
+TILE_SCORES = 2**18
 AUTO_BYTES = 2**22
 KEPT_BYTES = 2**26
 TASKS = 16
@@ -60,14 +60,14 @@ def sizes(tile):
     return tuple(int(n) for n in pair)
 
 
-def choose(tile, place, width, lead, shared):
-    """The tile: as many scores as a cache holds, `width` bytes each, on few queries where a band is to be cut out."""
-    room, queries, keys = max(TILE_BYTES // width, 64), place.queries, place.keys
+def choose(tile, place, hidden, lead, shared):
+    """The tile: as many numbers as the caches like, `hidden` for each score; on few queries where a band is cut out."""
+    room, queries, keys = max(TILE_SCORES // hidden, 64), place.queries, place.keys
     if sizes(tile):
         rows, columns = sizes(tile)
     else:
         positional = place.mask is not None and place.mask.positional
-        rows = max(32, min(128, queries // 8)) if positional else 256
+        rows = max(32, min(128, queries // 8)) if positional else 512
         rows = min(rows, max(8, int(room**0.5)))
         columns = max(room // rows, 1)
     rows, columns = max(min(rows, queries), 1), max(min(columns, keys), 1)
@@ -103,10 +103,10 @@ def tasks(leading, queries, tile, kept):
     return [replace(task, number=n, keeps=n < fit) for n, task in enumerate(out)]
 
 
-def key_tiles(place, rows, keys, tile):
+def key_tiles(place, rows, tile):
     """[(keys, whether all of them are allowed)]: slices that cover every key that a query of `rows` may attend to."""
     found = []
-    bisect(place, rows, slice(0, keys), tile.grain, found)
+    bisect(place, rows, slice(0, place.keys), tile.grain, found)
     out = []
     for start, stop, everything in joined(found):
         out += [(slice(n, min(n + tile.keys, stop)), everything) for n in range(start, stop, tile.keys)]

@@ -32,15 +32,16 @@ class Problem:
         arguments = pipeline.arguments
         self.leading = leading_axes(arguments, given)
         self.cutter = Cutter(arguments, {name: x.shape for name, x in self.given.items()}, self.leading[-1:])
-        width = self.dtype.itemsize * hidden(pipeline.score, arguments, self.given)
+        width = hidden(pipeline.score, arguments, self.given)
         self.tile = choose(tile, self.place, width, self.leading, self.cutter.shared.values())
+        self.key_tiles = {}
         self.kept, self.store = {}, {}
-        self.tasks = tasks(self.leading, self.place.queries, self.tile, self.bytes_kept(width))
+        self.tasks = tasks(self.leading, self.place.queries, self.tile, self.bytes_kept())
 
-    def bytes_kept(self, width):
+    def bytes_kept(self):
         """How many bytes a row of scores takes if its exponentials wait for backward; 0 where they cannot."""
         simple = hasattr(self.normalizer, "LSE") and not hasattr(self.pipeline.score, "HIDDEN")
-        return width * self.place.keys if simple and not ADJUSTED & self.given.keys() else 0
+        return self.dtype.itemsize * self.place.keys if simple and not ADJUSTED & self.given.keys() else 0
 
     @property
     def outputs(self):
