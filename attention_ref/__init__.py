@@ -8,6 +8,7 @@ from attention_ref.emulate import emulate
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import mechanisms
 from attention_ref.op import Op
+from attention_ref.sample import sample
 
 __version__ = "0.1.0"
 
@@ -28,4 +29,5 @@ __all__ = [
     "mechanisms",
     "ops",
     "rules",
+    "sample",
 ]

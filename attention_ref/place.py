@@ -20,7 +20,7 @@ class Place:
 
     def __init__(self, queries, keys, given, pairwise=True):
         self.queries, self.keys, self.given, self.empty = queries, keys, given, None
-        self.rows, self.columns = slice(0, queries), slice(0, keys)
+        self.rows, self.columns, self.every_key = slice(0, queries), slice(0, keys), keys
         self.mask = mask_of(given)
         used = positional_options(given, self.mask)
         if used and not pairwise:
@@ -37,16 +37,27 @@ class Place:
         part.offset = self.offset if np.ndim(self.offset) == 0 else at_lead(self.offset, lead)
         return part
 
+    def chosen(self, rows=None, columns=None):
+        """The same place with only these queries, or only these keys, by their indices."""
+        part = copy(self)
+        if rows is not None:
+            part.rows, part.queries = rows, len(rows)
+        if columns is not None:
+            part.columns, part.keys = columns, len(columns)
+        return part
+
     def tile(self, rows, columns, given, everything=False):
         """A tile of this place, with the options that were cut for it; `everything` says that no mask reaches it."""
         part = copy(self)
-        part.rows, part.columns, part.given = rows, columns, given
+        part.rows, part.columns, part.given = within(self.rows, rows), within(self.columns, columns), given
         part.mask = None if everything else self.mask
         return part
 
     def status(self, rows, columns):
         """What the mask says of a tile: "none", "some" or "all"."""
-        return masks.ALL if self.mask is None else self.mask.status(rows, columns, self.offset)
+        if self.mask is None:
+            return masks.ALL
+        return self.mask.status(spanned(within(self.rows, rows)), spanned(within(self.columns, columns)), self.offset)
 
     @cached_property
     def allowed(self):
@@ -94,7 +105,19 @@ class Place:
 
 
 def indices(span):
-    return np.arange(span.start, span.stop)
+    return np.arange(span.start, span.stop) if isinstance(span, slice) else span
+
+
+def within(whole, part):
+    """A slice of positions that are a slice themselves, from 0, or an array."""
+    return part if isinstance(whole, slice) else whole[part]
+
+
+def spanned(positions):
+    """The least slice that holds these positions."""
+    if isinstance(positions, slice):
+        return positions
+    return slice(int(positions.min()), int(positions.max()) + 1) if len(positions) else slice(0, 0)
 
 
 def mask_of(given):

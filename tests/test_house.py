@@ -13,7 +13,7 @@ HOUSE = Path(ar.__file__).parent
 FLOORS = {
     0: ("errors", "signature", "arrays", "differentiable", "formula", "op", "positions"),
     1: ("score", "adjust", "mask", "normalize", "layer"),
-    2: ("attention", "cache", "emulate", "heads", "options", "pipeline", "place", "textbook", "tiled"),
+    2: ("attention", "cache", "emulate", "heads", "options", "pipeline", "place", "sample", "textbook", "tiled"),
     3: ("mechanism",),
     4: ("backend", "plot"),
     5: ("oracle",),

@@ -105,7 +105,7 @@ def filled(block, empty, stop):
         keys = slice(start, min(start + cell.tile.keys, cell.keys))
         given = cell.cutter.along("j", block.given, keys)
         nothing = np.zeros((*block.shape, keys.stop - keys.start), cell.dtype)
-        alpha, _ = empty_row.forward(nothing, empty, FILL[kind](cell.keys))
+        alpha, _ = empty_row.forward(nothing, empty, FILL[kind](cell.place.every_key))
         weights, _ = block.dropped(alpha, given)
         yield keys, weights, given
 

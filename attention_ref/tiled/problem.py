@@ -34,9 +34,21 @@ class Problem:
         self.cutter = Cutter(arguments, {name: x.shape for name, x in self.given.items()}, self.leading[-1:])
         width = hidden(pipeline.score, arguments, self.given)
         self.tile = choose(tile, self.place, width, self.leading, self.cutter.shared.values())
-        self.key_tiles = {}
-        self.kept, self.store = {}, {}
+        self.arrange()
+
+    def arrange(self):
+        self.kept, self.store, self.key_tiles = {}, {}, {}
         self.tasks = tasks(self.leading, self.place.queries, self.tile, self.bytes_kept())
+
+    def chosen(self, rows=None, keys=None):
+        """The same problem with only these queries, or only these keys."""
+        other = copy(self)
+        for letter, index in (("i", rows), ("j", keys)):
+            if index is not None:
+                other.given = self.cutter.along(letter, other.given, index)
+        other.place = self.place.chosen(rows, keys)
+        other.arrange()
+        return other
 
     def bytes_kept(self):
         """How many bytes a row of scores takes if its exponentials wait for backward; 0 where they cannot."""
