@@ -43,13 +43,9 @@ def sample(q, k, v, do=None, dlse=None, rule="scaled_dot", *, rows=(), keys=(), 
         if reason:
             raise OptionError(reason.replace("leave tile= out", "take ar.attention"))
         problem = Problem(rule.module, whole, tile)
-        rows, keys = (
-            chosen(name, x, n)
-            for name, x, n in (("rows", rows, problem.place.queries), ("keys", keys, problem.place.keys))
-        )
-        return Sampled(
-            rows, keys, **at_rows(problem, rows, do, dlse, executor), **at_keys(problem, keys, do, dlse, executor)
-        )
+        rows, keys = chosen("rows", rows, problem.place.queries), chosen("keys", keys, problem.place.keys)
+        answers = at_rows(problem, rows, do, dlse, executor) | at_keys(problem, keys, do, dlse, executor)
+    return Sampled(rows, keys, **answers)
 
 
 def at_rows(problem, rows, do, dlse, executor):

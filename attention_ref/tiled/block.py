@@ -1,5 +1,6 @@
 """A block of queries against the keys: the pipeline's own stages on a part of every argument, tile by tile."""
 
+from importlib import import_module
 from math import prod
 
 import numpy as np
@@ -11,7 +12,17 @@ from attention_ref.pipeline import finite
 from attention_ref.tiled.plan import key_tiles
 
 
-class Cell:
+class Sendable:
+    """Goes to other processes with its normalizer, a module, by name."""
+
+    def __getstate__(self):
+        return self.__dict__ | {"normalizer": self.normalizer.__name__}
+
+    def __setstate__(self, state):
+        self.__dict__ |= state | {"normalizer": import_module(state["normalizer"])}
+
+
+class Cell(Sendable):
     """A problem at a part of its leading axes: the arguments, the place and what forward saved for backward."""
 
     def __init__(self, problem, task):

@@ -8,7 +8,7 @@ import numpy as np
 
 from attention_ref.heads import groups
 from attention_ref.place import Place
-from attention_ref.tiled.block import Cell
+from attention_ref.tiled.block import Cell, Sendable
 from attention_ref.tiled.cut import Cutter
 from attention_ref.tiled.plan import choose, tasks
 
@@ -16,7 +16,7 @@ ADJUSTED = {"softcap", "bias", "alibi_slopes", "relative_table"}
 PLACE = ("allowed", "q_lengths", "k_lengths", "q_segments", "k_segments", "mask", "causal", "window", "align")
 
 
-class Problem:
+class Problem(Sendable):
     """The arguments by name with all their axes, where queries and keys stand, the tile and the tasks.
 
     What forward gave and the cotangents are in `saved`, all of them as [... i something].
