@@ -7,12 +7,14 @@ from attention_ref.differentiable import hvp, jvp
 from attention_ref.emulate import emulate
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import mechanisms
-from attention_ref.op import Op
-from attention_ref.sample import sample
+from attention_ref.op import Lazy, Op
 
+LATER = {"sample": "attention_ref.sampled"}
 __version__ = "0.1.0"
 
-ops = {name: op for room in (score, adjust, mask, normalize, layer, mechanism) for name, op in room.ops.items()}
+ops = Lazy(
+    lambda: {name: op for room in (score, adjust, mask, normalize, layer, mechanism) for name, op in room.ops.items()}
+)
 
 __all__ = [
     "Attended",
@@ -31,3 +33,13 @@ __all__ = [
     "rules",
     "sample",
 ]
+
+
+def __getattr__(name):
+    """The public names whose modules are imported when they are first asked for."""
+    if name not in LATER:
+        raise AttributeError(f"module 'attention_ref' has no attribute {name!r}")
+    from importlib import import_module
+
+    globals()[name] = getattr(import_module(LATER[name]), name)
+    return globals()[name]

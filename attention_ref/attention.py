@@ -5,7 +5,7 @@ from attention_ref.arrays import shown
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.heads import groups
 from attention_ref.mask import Mask
-from attention_ref.op import Op, did_you_mean, is_op, modules
+from attention_ref.op import Lazy, Op, did_you_mean, is_op, modules
 from attention_ref.options import DEFAULTS, given_options
 from attention_ref.tiled import Tiled
 
@@ -70,7 +70,7 @@ def rules_in(package, path):
     return {rule.name: rule for rule in sorted(found, key=lambda rule: rule.source)}
 
 
-rules = rules_in(scores.__name__, scores.__path__)
+rules = Lazy(lambda: rules_in(scores.__name__, scores.__path__))
 
 
 def attention(

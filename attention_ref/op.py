@@ -2,9 +2,9 @@
 
 import importlib
 import inspect
-import pkgutil
+from collections.abc import MutableMapping
 from contextlib import contextmanager
-from difflib import get_close_matches
+from functools import cached_property
 
 import numpy as np
 
@@ -195,6 +195,8 @@ def check_range(owner, argument, array, sizes):
 
 
 def did_you_mean(name, known):
+    from difflib import get_close_matches
+
     near = get_close_matches(str(name), known, 1)
     return f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known)}"
 
@@ -205,10 +207,46 @@ def is_op(module):
 
 def modules(package, path):
     """The modules of a room, in alphabetical order."""
+    import pkgutil
+
     return {m.name: importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(path)}
 
 
 def discover(package, path):
     """The ops of a room: every module in it with the four names."""
     room = package.rpartition(".")[2]
-    return {f"{room}.{name}": Op(f"{room}.{name}", m) for name, m in modules(package, path).items() if is_op(m)}
+    return Lazy(
+        lambda: {f"{room}.{name}": Op(f"{room}.{name}", m) for name, m in modules(package, path).items() if is_op(m)}
+    )
+
+
+class Lazy(MutableMapping):
+    """A mapping that is made when it is first looked into, so that importing the package stays cheap."""
+
+    def __init__(self, make):
+        self.make = make
+
+    @cached_property
+    def made(self):
+        return self.make()
+
+    def __getitem__(self, name):
+        return self.made[name]
+
+    def __setitem__(self, name, value):
+        self.made[name] = value
+
+    def __delitem__(self, name):
+        del self.made[name]
+
+    def __iter__(self):
+        return iter(self.made)
+
+    def __len__(self):
+        return len(self.made)
+
+    def __or__(self, other):
+        return self.made | dict(other)
+
+    def __repr__(self):
+        return f"<{len(self)}: {', '.join(self)}>"

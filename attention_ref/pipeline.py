@@ -9,7 +9,6 @@ import numpy as np
 
 from attention_ref import normalize as normalizers
 from attention_ref import score as scores
-from attention_ref import textbook
 from attention_ref.adjust import alibi, bias, relative, scale, softcap
 from attention_ref.arrays import shown as brief
 from attention_ref.errors import OptionError
@@ -57,7 +56,7 @@ class Pipeline:
 
     def __init__(self, module):
         self.module = module
-        self.score = module if is_op(module) else getattr(scores, module.SCORE)
+        self.score = module if is_op(module) else import_module(f"{scores.__name__}.{module.SCORE}")
         self.own_scale = getattr(module, "scale", None)
         self.own_normalize = getattr(module, "NORMALIZE", "softmax")
         self.FORMULA, self.SOURCE = module.FORMULA, module.SOURCE
@@ -74,6 +73,8 @@ class Pipeline:
         return by_name, (type(self), self.module.__name__)
 
     def definition(self, xp, q, k, v, **given):
+        from attention_ref import textbook
+
         return textbook.attention(xp, self, q, k, v, **{name: x for name, x in given.items() if x is not None})
 
     def forward(self, q, k, v, rounding=unrounded, **given):

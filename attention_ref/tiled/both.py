@@ -4,7 +4,13 @@ import numpy as np
 
 from attention_ref.errors import OptionError
 from attention_ref.tiled import passes
-from attention_ref.tiled.run import run
+
+
+def run(*call):
+    """`run.run`, imported when the first tiles are asked for: executors take long to import."""
+    from attention_ref.tiled.run import run
+
+    run(*call)
 
 
 def forward(problem, executor, out=None):

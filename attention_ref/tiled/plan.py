@@ -10,7 +10,6 @@ from attention_ref import mask as masks
 from attention_ref.errors import OptionError
 
 TILE_SCORES = 2**18
-AUTO_BYTES = 2**22
 KEPT_BYTES = 2**26
 TASKS = 16
 
@@ -37,16 +36,6 @@ class Task:
     def __str__(self):
         leading = ", ".join(f"{s.start}:{s.stop}" for s in self.lead)
         return f"queries {self.rows.start}:{self.rows.stop}" + f" at [{leading}]" * bool(self.lead)
-
-
-def wants_tiles(tile, bytes_of_scores, refusal):
-    """Is the call to run in tiles? "auto" takes them for large scores, and only where they are possible."""
-    if isinstance(tile, str) and tile == "auto":
-        return bytes_of_scores > AUTO_BYTES and not refusal
-    sizes(tile)
-    if refusal:
-        raise OptionError(refusal)
-    return True
 
 
 def sizes(tile):
@@ -88,7 +77,7 @@ def tasks(leading, queries, tile, kept):
 
     The first tasks keep their exponentials for backward, `kept` bytes for each query, as far as they fit.
     """
-    if not prod(leading):
+    if not prod(leading) * queries:
         return []
     *outer, last = leading or (None,)
     places = [[slice(n, n + 1) for n in range(size)] for size in outer]

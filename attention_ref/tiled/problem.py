@@ -6,12 +6,15 @@ from math import prod
 
 import numpy as np
 
+from attention_ref.errors import OptionError
 from attention_ref.heads import groups
 from attention_ref.place import Place
 from attention_ref.tiled.block import Cell, Sendable
 from attention_ref.tiled.cut import Cutter
-from attention_ref.tiled.plan import choose, tasks
+from attention_ref.tiled.plan import choose, sizes, tasks
 
+AUTO_BYTES = 2**22
+EMULATED = "an emulated precision rounds whole stages, not tiles; leave tile= out"
 ADJUSTED = {"softcap", "bias", "alibi_slopes", "relative_table"}
 PLACE = ("allowed", "q_lengths", "k_lengths", "q_segments", "k_segments", "mask", "causal", "window", "align")
 
@@ -108,12 +111,23 @@ class Problem(Sendable):
         return Cell(self, task)
 
 
+def wants_tiles(pipeline, given, tile, emulated):
+    """Is a call to run in tiles? "auto" takes them for large scores, and only where they are possible."""
+    reason = EMULATED if emulated else refusal(pipeline, given)
+    if isinstance(tile, str) and tile == "auto":
+        pairs = prod(leading_axes(pipeline.arguments, given)) * given["q"].shape[-2] * given["v"].shape[-2]
+        width = given["q"].itemsize * hidden(pipeline.score, pipeline.arguments, given)
+        return pairs * width > AUTO_BYTES and not reason
+    sizes(tile)
+    if reason:
+        raise OptionError(reason)
+    return True
+
+
 def refusal(pipeline, given):
     """Why a call cannot run in tiles, in a sentence, or None."""
     if not pipeline.pairwise:
         return "this rule's keys stand beside its queries, so that there are no tiles of pairs; leave tile= out"
-    if "rounding" in given:
-        return "an emulated precision rounds whole stages, not tiles; leave tile= out"
     op = pipeline.normalizer(given)
     if not (hasattr(op, "LSE") or hasattr(op, "LOCAL")):
         name = given.get("normalize", pipeline.own_normalize)
