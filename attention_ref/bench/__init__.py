@@ -36,22 +36,19 @@ def inputs(rule, length, dtype, heads, width):
 
 
 def measure(arrays, rule, causal, backward, repeat):
-    """{"seconds": medians, "peak": bytes, "left_out": reasons}, by contender; the runs take turns."""
+    """{"seconds": medians, "peak": bytes, "left_out": reasons}, by contender; the runs take turns.
+
+    The peak is that of the first run, before anything is there to be used again.
+    """
     calls, left_out = contenders(arrays, rule, causal, backward)
     times = {name: [] for name in calls}
-    for name, call in list(calls.items()):
-        try:
-            call()
-        except MemoryError:
-            left_out[name] = "not enough memory"
-            del calls[name], times[name]
+    peaks = {name: peak(call) for name, call in calls.items()}
     for _ in range(repeat):
         for name, call in calls.items():
             gc.collect()
             start = perf_counter()
             call()
             times[name].append(perf_counter() - start)
-    peaks = {name: peak(call) for name, call in calls.items()}
     return {"seconds": {name: median(t) for name, t in times.items()}, "peak": peaks, "left_out": left_out}
 
 

@@ -131,7 +131,7 @@ def keras(arrays, rule, causal, do):
 SCALED = ("scaled_dot",)
 MAKERS = {
     "plain": (ours(None), ()),
-    "tiled": (ours((512, 512)), ()),
+    "tiled": (ours("auto"), ()),
     "torch flash": (torch_sdpa("FLASH_ATTENTION"), SCALED),
     "torch math": (torch_sdpa("MATH"), SCALED),
     "torch eager": (torch_additive, ("additive",)),
