@@ -10,7 +10,7 @@ from attention_ref import mask as masks
 from attention_ref.errors import OptionError
 
 TILE_SCORES = 2**18
-KEPT_BYTES = 2**26
+KEPT_BYTES = 2**24
 TASKS = 16
 
 
