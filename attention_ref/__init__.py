@@ -7,7 +7,7 @@ from attention_ref.derivatives import hvp, jvp
 from attention_ref.emulate import emulate
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import mechanisms
-from attention_ref.op import Op
+from attention_ref.op import Lazy, Op
 
 LATER = {
     "CheckFailed": "attention_ref.oracle.report",
@@ -15,10 +15,13 @@ LATER = {
     "check": "attention_ref.oracle.check",
     "plot": "attention_ref",
     "power": "attention_ref.oracle.power",
+    "sample": "attention_ref.sampled",
 }
 __version__ = "0.1.0"
 
-ops = {name: op for room in (score, adjust, mask, normalize, layer, mechanism) for name, op in room.ops.items()}
+ops = Lazy(
+    lambda: {name: op for room in (score, adjust, mask, normalize, layer, mechanism) for name, op in room.ops.items()}
+)
 
 __all__ = [
     "Attended",
@@ -40,6 +43,7 @@ __all__ = [
     "plot",
     "power",
     "rules",
+    "sample",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The command line: `attention-ref rules`, `mechanisms`, `check`, `power`, `plot`, `demo`."""
+"""The command line: `attention-ref rules`, `mechanisms`, `check`, `power`, `plot`, `bench`, `demo`."""
 
 import argparse
 import os
@@ -70,6 +70,18 @@ def parser(argv=()):
 
         command.add_arguments(add)
         add.set_defaults(run=command.run)
+    add = commands.add_parser("bench", help="measure attention here, side by side with what else is installed")
+    add.add_argument("--rule", default="scaled_dot", help="default: scaled_dot")
+    add.add_argument("--lengths", type=counts, default=(512, 2048), metavar="L,L,…", help="default: 512,2048")
+    add.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
+    add.add_argument("--heads", type=int, default=8, help="default: 8")
+    add.add_argument("--width", type=int, default=64, help="of every head and hidden layer (default: 64)")
+    add.add_argument("--repeat", type=int, default=5, help="rounds, of which the median counts (default: 5)")
+    add.add_argument("--causal", action="store_true", help="with a causal mask")
+    add.add_argument("--forward", action="store_true", help="without backward")
+    add.add_argument("--json", metavar="FILE", help="write the figures to FILE")
+    add.add_argument("--plot", metavar="FILE", help="draw time and memory against L into FILE")
+    add.set_defaults(run=run_bench)
     return top
 
 
@@ -154,6 +166,26 @@ def fill(text, first, others):
     held = re.sub(r"\[[^]]*\]|\([^)]*\)", lambda found: found[0].replace(" ", "\0"), text)
     lines = textwrap.fill(held, WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
     return lines.replace("\0", " ")
+
+
+def counts(text):
+    """Positive integers between commas."""
+    numbers = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if not all(numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of lengths such as 512,2048")
+    return numbers
+
+
+def run_bench(options):
+    from attention_ref import bench
+
+    size = (options.rule, options.lengths, options.dtype, options.heads, options.width)
+    if min(options.heads, options.width, options.repeat) < 1:
+        raise OptionError("bench: --heads, --width and --repeat must be 1 or more")
+    result = bench.run(*size, options.causal, not options.forward, options.repeat)
+    print(bench.table(result))
+    bench.save(result, options.json, options.plot)
+    return 0
 
 
 def run_demo(options):
