@@ -39,6 +39,7 @@ class Optioned(Op):
     """An op that takes every option of attention, under their public names."""
 
     internal = INTERNAL
+    left_out = ("alpha", "lse")
 
     def __init__(self, name, module):
         super().__init__(name, module)
@@ -65,8 +66,6 @@ class Optioned(Op):
 
 class Rule(Optioned):
     """An attention rule: an op whose results are o, alpha and lse."""
-
-    left_out = ("alpha", "lse")
 
     def __init__(self, name, module):
         super().__init__(name, Tiled(module))
