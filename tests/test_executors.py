@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from importlib.util import find_spec
 from io import StringIO
 from multiprocessing import get_context
 from pathlib import Path
@@ -130,18 +129,3 @@ def test_progress_is_for_those_who_wait_at_a_terminal(stream, patience, said, mo
             steps.step()
     assert ("attention: 50 %" in out.getvalue()) == said
     assert not said or out.getvalue().endswith("\r")
-
-
-@pytest.mark.skipif(not find_spec("distributed"), reason="needs dask")
-@pytest.mark.filterwarnings("ignore")
-def test_a_local_cluster_and_a_worker_killed_in_the_middle():
-    from dask.distributed import Client, LocalCluster
-
-    with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
-        executor = client.get_executor()
-        same_bits(executor)
-        arrays, _, options = problem(400)
-        want = ar.attention(*arrays, tile=16, **options).o
-        victim = next(iter(cluster.workers.values())).pid
-        client.loop.call_later(0.2, os.kill, victim, signal.SIGKILL)
-        np.testing.assert_array_equal(ar.attention(*arrays, tile=16, executor=executor, **options).o, want)
