@@ -26,9 +26,9 @@ def evaluate_by_hand(op, inputs, cotangents=None):
     return risen(lambda: tuple(rounded_all(part) for part in by_hand(op, inputs, cotangents)))
 
 
-def risen(run):
+def risen(run, first=PRECISIONS[0]):
     """What `run` gives at the first precision that decides everything."""
-    for bits in PRECISIONS:
+    for bits in [bits for bits in PRECISIONS if bits >= first]:
         with precision(bits), np.errstate(all="ignore"):
             try:
                 return run()

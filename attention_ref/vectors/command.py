@@ -8,6 +8,7 @@ from pathlib import Path
 from attention_ref.attention import rules
 from attention_ref.errors import OptionError
 from attention_ref.op import did_you_mean
+from attention_ref.oracle.certify import needs
 from attention_ref.vectors import format as form
 from attention_ref.vectors import verify as verifier
 from attention_ref.vectors.lint import lint
@@ -126,8 +127,3 @@ def export(options):
     count = export_onnx(options.onnx, options.data)
     print(f"{count} vectors as ONNX test data in {options.onnx}")
     return 0
-
-
-def needs(module, package, extra):
-    if importlib.util.find_spec(module) is None:
-        raise OptionError(f"this needs the package {package}: pip install 'attention_ref[{extra}]'")
