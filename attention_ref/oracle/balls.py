@@ -116,7 +116,13 @@ OWN_UFUNCS = {
     np.isnan: np.frompyfunc(is_nan, 1, 1),
 }
 PREDICATES = {OWN_UFUNCS[np.isfinite], OWN_UFUNCS[np.isnan]}
-OWN_FUNCTIONS = {np.isneginf: neg_inf, np.argsort: argsort, np.real: lambda x: x}
+OWN_FUNCTIONS = {
+    np.isneginf: neg_inf,
+    np.argsort: argsort,
+    np.real: lambda x: x,
+    np.zeros_like: lambda x: exact(np.zeros(x.shape)),
+    np.ones_like: lambda x: exact(np.ones(x.shape)),
+}
 
 
 def rounded(x):

@@ -1,7 +1,8 @@
-"""`attention-ref vectors`: list them, lint them, verify a candidate by them, write or export them."""
+"""`attention-ref vectors`: list, lint, verify a candidate by them, measure ourselves, write, export."""
 
 import importlib
 import importlib.util
+import textwrap
 import types
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from attention_ref.op import did_you_mean
 from attention_ref.oracle.certify import needs
 from attention_ref.vectors import format as form
 from attention_ref.vectors import verify as verifier
+from attention_ref.vectors.accuracy import REASONS, table
 from attention_ref.vectors.lint import lint
 from attention_ref.vectors.notes import NOTES
 
@@ -29,8 +31,11 @@ def add_arguments(parser):
     add.add_argument("--dtype", default="float32", choices=sorted(verifier.MODELS), help="of the inputs (float32)")
     add.add_argument("--model", help="the precision model whose bounds hold (default: by the dtype)")
     add.add_argument("--flag", action="append", default=[], help="only tests with this flag; may be repeated")
+    add.add_argument("--without", action="append", default=[], metavar="FLAG", help="no tests with this flag")
     add.add_argument("--file", action="append", help="only these vector files; may be repeated")
     add.set_defaults(act=print_verdict)
+    add = actions.add_parser("accuracy", help="the proven error of our own float64 path on every vector, by rule")
+    add.set_defaults(act=print_accuracy)
     add = actions.add_parser("write", help="make the files anew (needs python-flint)")
     add.add_argument("folder", metavar="DIR")
     add.add_argument("--file", action="append", help="only these files; may be repeated")
@@ -58,7 +63,8 @@ def print_list(options):
                     used[flag] = used.get(flag, 0) + 1
     print(f"{'in all':20} {total:4}\n")
     for flag, note in NOTES.items():
-        print(f"{flag:18} {used.get(flag, 0):4}  {note.description}")
+        first = f"{flag:18} {used.get(flag, 0):4}  "
+        print(textwrap.fill(note.description, 100, initial_indent=first, subsequent_indent=" " * len(first)))
     return 0
 
 
@@ -71,14 +77,21 @@ def print_lint(options):
 
 
 def print_verdict(options):
-    for flag in options.flag:
+    for flag in options.flag + options.without:
         if flag not in NOTES:
             raise OptionError(f"there is no flag {flag!r}{did_you_mean(flag, NOTES)}")
     if options.rule is not None and options.rule not in rules:
         raise OptionError(f"there is no rule {options.rule!r}{did_you_mean(options.rule, rules)}")
     candidate = load(options.target)
     summary = verifier.verify(
-        candidate, options.rule, options.dtype, options.model, options.data, options.file, options.flag
+        candidate,
+        options.rule,
+        options.dtype,
+        options.model,
+        options.data,
+        options.file,
+        options.flag,
+        options.without,
     )
     for verdict in summary.failures()[:SHOWN]:
         print(f"FAILED {verdict.file} {verdict.test['tcId']}: {verdict.test['comment']}")
@@ -91,6 +104,13 @@ def print_verdict(options):
     print(f"largest error / bound where it passed: {summary.worst:.2g}")
     print("judged: " + ", ".join(f"{name} {count}" for name, count in summary.checked().items()))
     return 0 if summary.passed else 1
+
+
+def print_accuracy(options):
+    print(REASONS + "\n")
+    for row in table(options.data):
+        print(row)
+    return 0
 
 
 def load(target):

@@ -106,7 +106,8 @@ def answer_errors(want, inputs, large):
             if set(bounds[kind]) != set(expected[kind]):
                 yield f"the bounds of {model} are not those of the {kind}"
             for name, entry in bounds[kind].items():
-                if isinstance(entry, str) and len(entry) != 4 * form.decoded(expected[kind][name], large).size:
+                known = isinstance(entry, str) and name in expected[kind]
+                if known and len(entry) != 4 * form.decoded(expected[kind][name], large).size:
                     yield f"the bounds of {model} for {name} are not as many as the numbers"
 
 

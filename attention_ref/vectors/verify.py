@@ -54,14 +54,15 @@ class Summary:
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
-def verify(candidate, rule=None, dtype="float32", model=None, folder=form.DATA, only=None, flags=()):
+def verify(candidate, rule=None, dtype="float32", model=None, folder=form.DATA, only=None, flags=(), without=()):
     """Run every vector of the rule (of all rules, if the candidate has a parameter `rule`)."""
     model = model or MODELS[dtype]
     takes = parameters(candidate)
     rule = rule or (None if "rule" in takes else "scaled_dot")
     large, summary = form.load_large(folder), Summary()
     for file, group, test in form.vectors(folder, only):
-        if rule in (None, group["rule"]) and set(flags) <= set(test["flags"]):
+        wanted = set(flags) <= set(test["flags"]) and not set(without) & set(test["flags"])
+        if rule in (None, group["rule"]) and wanted:
             name = {"rule": group["rule"]} if "rule" in takes else {}
             summary.verdicts.append(judge(candidate, takes, file, test, name, dtype, model, large))
     return summary
