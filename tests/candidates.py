@@ -59,7 +59,7 @@ def array(x):
 
 
 def jax_attention(q, k, v, allowed=None, causal=False, align=None, scale=None, bias=None):
-    """jax.nn.dot_product_attention, with its gradients; it wants values as wide as keys, so zeros are put beside them."""
+    """jax.nn.dot_product_attention, with its gradients; values get zeros beside them until they are as wide as keys."""
     import jax
     from jax.nn import dot_product_attention
 

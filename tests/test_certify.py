@@ -15,6 +15,7 @@ from attention_ref.oracle.derivative import gradient, tangent
 from attention_ref.vectors import format as form
 from attention_ref.vectors.write import files
 
+pytestmark = pytest.mark.extra
 SUBJECTS = certify.subjects()
 QUICK = [name for name in SUBJECTS if not name.startswith("mechanism.")]
 

@@ -188,9 +188,9 @@ def test_accuracy_gives_every_error_above_four_a_reason():
 
 def test_accuracy_sees_an_error_without_a_reason():
     right = np.array([1.0, 0.5])
-    assert judged(right + [0, 2e-15], right, np.full(2, 1e-15), False)[0] == "none"
-    assert judged(right + [0, 2e-15], right, np.full(2, 3e-15), False)[0] == "sensitive"
-    assert judged(right + [0, 2.0**-53], right, np.full(2, 1e-15), False)[0] == "fine"
+    assert judged(right + np.array([0, 2e-15]), right, np.full(2, 1e-15), False)[0] == "none"
+    assert judged(right + np.array([0, 2e-15]), right, np.full(2, 3e-15), False)[0] == "sensitive"
+    assert judged(right + np.array([0, 2.0**-53]), right, np.full(2, 1e-15), False)[0] == "fine"
 
 
 def test_arrays_survive_the_files():
@@ -218,7 +218,8 @@ def test_bounds_are_rounded_up():
 def test_safetensors_are_written_to_the_byte():
     arrays = {"b": ("F64", np.array([1.5])), "a": ("BF16", np.array([[0x3FC0]], np.uint16))}
     raw = form.write_safetensors(arrays)
-    header = b'{"a":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]},"b":{"dtype":"F64","shape":[1],"data_offsets":[2,10]}}'
+    header = b'{"a":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]},'
+    header += b'"b":{"dtype":"F64","shape":[1],"data_offsets":[2,10]}}'
     header += b" " * (-len(header) % 8)
     assert raw == struct.pack("<Q", len(header)) + header + b"\xc0\x3f" + struct.pack("<d", 1.5)
     again = form.read_safetensors(raw)
