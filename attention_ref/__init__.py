@@ -7,25 +7,53 @@ from attention_ref.derivatives import hvp, jvp
 from attention_ref.emulate import emulate
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import mechanisms
-from attention_ref.op import Op
+from attention_ref.op import Lazy, Op
 
+LATER = {
+    "CheckFailed": "attention_ref.oracle.report",
+    "Report": "attention_ref.oracle.report",
+    "check": "attention_ref.oracle.check",
+    "plot": "attention_ref",
+    "power": "attention_ref.oracle.power",
+    "sample": "attention_ref.sampled",
+}
 __version__ = "0.1.0"
 
-ops = {name: op for room in (score, adjust, mask, normalize, layer, mechanism) for name, op in room.ops.items()}
+ops = Lazy(
+    lambda: {name: op for room in (score, adjust, mask, normalize, layer, mechanism) for name, op in room.ops.items()}
+)
 
 __all__ = [
     "Attended",
+    "CheckFailed",
     "Op",
     "OptionError",
+    "Report",
     "Rule",
     "ShapeError",
     "attention",
     "cache",
+    "check",
     "emulate",
     "hvp",
     "jvp",
     "masks",
     "mechanisms",
     "ops",
+    "plot",
+    "power",
     "rules",
+    "sample",
 ]
+
+
+def __getattr__(name):
+    """The public names whose modules are imported when they are first asked for."""
+    if name not in LATER:
+        raise AttributeError(f"module 'attention_ref' has no attribute {name!r}")
+    from importlib import import_module
+
+    if name == "plot":
+        return import_module("attention_ref.plot")
+    globals()[name] = getattr(import_module(LATER[name]), name)
+    return globals()[name]

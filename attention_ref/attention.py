@@ -5,16 +5,17 @@ from attention_ref.arrays import as_array, fits, shown
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.heads import groups
 from attention_ref.mask import Mask
-from attention_ref.op import Op, did_you_mean, is_op, modules
-from attention_ref.options import DEFAULTS, given_options
-from attention_ref.pipeline import Pipeline
+from attention_ref.op import Lazy, Op, did_you_mean, is_op, modules, where_written
+from attention_ref.options import DEFAULTS, INTERNAL, given_options
+from attention_ref.pipeline import unrounded
+from attention_ref.tiled import Tiled
 
 
 class Attended:
     """What attention returns: `o`, the weights `alpha`, `lse` (None where it has no meaning) and the `tape`.
 
     The tape holds the score matrix after every stage that was applied: score, scaled, capped, biased, masked (-inf
-    where not allowed), alpha, dropped.
+    where not allowed), alpha, dropped; and `allowed`, the union of all masks. Backward reads it: write into a copy.
     """
 
     def __init__(self, rule, value, tape):
@@ -22,15 +23,22 @@ class Attended:
         self.o, self.alpha, self.lse = (*value, None)[:3]
 
     def __repr__(self):
-        return f"<Attended by {self.rule.name}: o {self.o.shape}, alpha {self.alpha.shape}>"
+        alpha = "in tiles" if self.alpha is None else f"alpha {self.alpha.shape}"
+        return f"<Attended by {self.rule.name}: o {self.o.shape}, {alpha}>"
 
-    def backward(self, do=None, dlse=None, dalpha=None):
-        """The gradient of every floating-point input, by name; None stands for a zero cotangent."""
-        return self.rule.backward((do, dalpha, dlse), **self.tape)
+    def backward(self, do=None, dlse=None, dalpha=None, out=None):
+        """The gradient of every floating-point input, by name; None stands for a zero cotangent.
+
+        `out` are arrays by the inputs' names, such as `numpy.memmap`, that the gradients are written into.
+        """
+        grads = self.rule.backward((do, dalpha, dlse), **self.tape, **({"out": out} if out else {}))
+        return grads | {name: written(self.rule.name, name, x, grads.get(name)) for name, x in (out or {}).items()}
 
 
 class Optioned(Op):
     """An op that takes every option of attention, under their public names."""
+
+    internal = INTERNAL
 
     def __init__(self, name, module):
         super().__init__(name, module)
@@ -48,12 +56,20 @@ class Optioned(Op):
             inputs |= {"allowed": None, "mask": inputs["allowed"]}
         return given_options(inputs)
 
+    def example(self, *args, **kwargs):
+        """As for any op, with options under their public names."""
+        inputs = super().example(*args, **kwargs)
+        p = inputs.pop("dropout_p", None)
+        return inputs if p is None else inputs | {"dropout": (inputs["dropout"], p)}
+
 
 class Rule(Optioned):
     """An attention rule: an op whose results are o, alpha and lse."""
 
+    left_out = ("alpha", "lse")
+
     def __init__(self, name, module):
-        super().__init__(name, Pipeline(module))
+        super().__init__(name, Tiled(module))
 
     def check(self, inputs):
         """As for any op; a mask and an array of offsets must fit the leading axes too."""
@@ -76,21 +92,17 @@ class Rule(Optioned):
     def backward(self, dvalue, /, **tape):
         """As for any op; a gradient is rounded, if at all, once it is summed."""
         grads = super().backward(dvalue, **tape)
-        return {name: tape["rounding"](f"d{name}", gradient) for name, gradient in grads.items()}
-
-    def cotangents(self, dvalue, given):
-        """As for any op, but alpha's and lse's None stays None, so that the pipeline leaves out what nobody asked."""
-        do, *rest = super().cotangents(dvalue, given)
-        return do, *(None if asked is None else d for d, asked in zip(rest, dvalue[1:], strict=True))
+        rounding = tape.get("rounding", unrounded)
+        return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
 
 
 def rules_in(package, path):
     """The rules of a room of scores, sorted by where they are written: the documents' first, in their order."""
     found = [Rule(name, m) for name, m in modules(package, path).items() if is_op(m) or hasattr(m, "SCORE")]
-    return {rule.name: rule for rule in sorted(found, key=lambda rule: rule.source)}
+    return {rule.name: rule for rule in sorted(found, key=where_written)}
 
 
-rules = rules_in(scores.__name__, scores.__path__)
+rules = Lazy(lambda: rules_in(scores.__name__, scores.__path__))
 
 
 def attention(
@@ -110,12 +122,17 @@ def attention(
     bias=None,
     alibi_slopes=None,
     relative_table=None,
+    relative_max_distance=128,
+    relative_bidirectional=True,
     scale=None,
     softcap=None,
     sink=None,
     dropout=None,
     normalize=None,
     empty_row="zero",
+    tile=None,
+    executor=None,
+    out=None,
     **params,
 ):
     """Attention by a rule's name (or a `Rule`), with every option; the rule's own parameters come by name.
@@ -127,17 +144,43 @@ def attention(
     q_lengths, k_lengths      how many queries and keys are real, over the leading axes by broadcasting
     q_segments, k_segments    integer ids; a query attends to its own segment, a negative id is padding
     bias         added to the scores behind scale and softcap; -inf forbids
-    alibi_slopes, relative_table    a slope, or a row of T5's buckets, for each of the leading axes
+    alibi_slopes a slope for each of the leading axes: - slope * |j - (i + offset)|
+    relative_table            a row of T5's buckets for each of the leading axes, with relative_max_distance and
+                              relative_bidirectional
     scale, softcap            s * scale, softcap * tanh(s / softcap)
     sink         a score more in every row, for each of the leading axes, whose weight goes to no key
     dropout      (keep, p): the weights kept, and the probability with which they were dropped
     normalize    "softmax", "softmax_off_by_one", "sparsemax", "entmax15", "sigmoid", "double_softmax"
     empty_row    what a row gets that may attend to nothing: "zero", "nan", "uniform", or "raise"
+    tile         None: the whole score matrix at once; a number of positions or (queries, keys): tile by tile, without
+                 alpha and the tape's stages, in memory that grows with the length; "auto": whichever is faster
+    executor     a `concurrent.futures` executor for the tiles; None: threads of their own, as many as there are cores
+    out          an array, such as a `numpy.memmap`, that o is written into
     """
-    options = {name: value for name, value in locals().items() if name not in ("rule", "params")}
+    inputs = {name: value for name, value in locals().items() if name not in ("rule", "params")}
     rule = find(rule)
-    value, tape = rule.forward(**options, **params)
+    for name in set(INTERNAL) & set(params):
+        raise rule.unknown(name)
+    attended = attend(rule, inputs | params)
+    if out is not None:
+        written(rule.name, "o", out, attended.o)
+    return attended
+
+
+def attend(rule, inputs):
+    value, tape = rule.forward(**inputs)
     return Attended(rule, value, tape)
+
+
+def written(owner, name, array, value):
+    """The value in the array given for it, if it is not already there."""
+    if value is None:
+        raise OptionError(f"{owner}: out= names {name!r}, which has no gradient")
+    if getattr(array, "shape", None) != value.shape:
+        raise ShapeError(f"{owner}: out= for {name} must be an array of shape {value.shape}; got {shown(array)}")
+    if array is not value:
+        array[...] = value
+    return array
 
 
 def find(rule):

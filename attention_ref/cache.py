@@ -1,20 +1,21 @@
-"""Key/value caches as functions on arrays: one that grows, one of fixed size, one in pages; and how they are attended.
+"""Key/value caches as functions on arrays: one that grows, one of fixed size, one in pages; and merging parts by lse.
 
 Every function returns new arrays and writes into none.
 """
 
 import numpy as np
 
+from attention_ref.arrays import as_array, fits
 from attention_ref.errors import OptionError, ShapeError
+from attention_ref.layer import merge as merging
 
 
 def append(cache, new):
     """A growing cache [... j d] with the new positions behind it; `cache=None` starts one."""
+    new = entries("append", "new", new)
     if cache is None:
-        return np.array(new)
-    cache, new = np.asarray(cache), np.asarray(new)
-    if cache.ndim != new.ndim or cache.shape[:-2] != new.shape[:-2] or cache.shape[-1] != new.shape[-1]:
-        raise ShapeError(f"cache.append: {new.shape} does not continue {cache.shape}; only the positions may differ")
+        return new.copy()
+    cache = continued("append", cache, new)
     return np.concatenate([cache, new], axis=-2)
 
 
@@ -23,37 +24,82 @@ def write(cache, new, lengths):
 
     `lengths` counts the valid positions, over the leading axes by broadcasting.
     """
-    cache, new = np.array(cache), np.asarray(new)
-    lengths = counts("cache.write", lengths)
-    end = lengths + new.shape[-2]
-    if cache.shape[:-2] != new.shape[:-2] or cache.shape[-1] != new.shape[-1]:
-        raise ShapeError(f"cache.write: {new.shape} does not fit {cache.shape}; only the positions may differ")
-    if end.size and end.max() > cache.shape[-2]:
-        raise ShapeError(f"cache.write: {end.max()} positions do not fit a cache of {cache.shape[-2]}")
-    index = np.broadcast_to(lengths[..., None], (*new.shape[:-2], 1)) + np.arange(new.shape[-2])
+    new = entries("write", "new", new)
+    cache = continued("write", cache, new).copy()
+    lengths = counts("write", "lengths", lengths)
+    leading, n, t = cache.shape[:-2], cache.shape[-2], new.shape[-2]
+    if not fits(lengths.shape, leading):
+        raise ShapeError(
+            f"cache.write: lengths of shape {lengths.shape} do not broadcast to the leading axes {leading}"
+        )
+    end = lengths + t
+    if end.size and end.max() > n:
+        raise ShapeError(f"cache.write: {end.max()} positions do not fit a cache of {n}")
+    index = np.broadcast_to(lengths[..., None], (*leading, 1)) + np.arange(t)
     np.put_along_axis(cache, index[..., None], new, axis=-2)
     return cache, end
 
 
 def gather(pages, table):
-    """The contiguous keys or values [... n·page d] of a paged cache [pages ... page d] by a block table [b n].
+    """The contiguous keys or values [b h n·page d] of a paged cache [p h page d] by a block table [b n].
 
-    `pages` is [p h page d], a pool that the whole batch shares; `table` says which pages make up each sequence, in
-    order, with -1 behind the last. The result is [b h n·page d]; give `k_lengths` to attention, so that nobody attends
-    to what lies behind a sequence.
+    The whole batch shares the pool of pages; the table says which pages make up each sequence, in order, with -1 behind
+    the last. Give `k_lengths` to attention, so that nobody attends to what lies behind a sequence.
     """
-    pages, table = np.asarray(pages), counts("cache.gather", table, low=-1)
+    pages, table = entries("gather", "pages", pages), counts("gather", "table", table, low=-1)
     if pages.ndim != 4 or table.ndim != 2:
         raise ShapeError(f"cache.gather: pages is [p h page d] and table [b n]; got {pages.shape} and {table.shape}")
-    if table.size and table.max() >= pages.shape[0]:
-        raise OptionError(f"cache.gather: the table names page {table.max()}; there are {pages.shape[0]}")
-    found = pages[table]
-    joined = np.moveaxis(found, 2, 1)
-    return joined.reshape(*joined.shape[:2], -1, pages.shape[-1])
+    if table.size and table.max() >= len(pages):
+        raise OptionError(f"cache.gather: the table names page {table.max()}; there are {len(pages)}")
+    if not len(pages):
+        raise ShapeError("cache.gather: there is no page")
+    joined = np.moveaxis(pages[table], 2, 1)
+    batch, heads, n, page, d = joined.shape
+    return joined.reshape(batch, heads, n * page, d)
 
 
-def counts(owner, values, low=0):
-    values = np.asarray(values)
-    if values.dtype.kind not in "iu" or (values.size and values.min() < low):
-        raise OptionError(f"{owner}: counts must be integers from {low}; got {values.dtype} {values.tolist()}")
-    return values
+def merge(parts):
+    """(o, lse) of attention over all keys, from the (o, lse) of attention over each part of them.
+
+    `ar.ops["layer.merge"]` is the same with a backward.
+    """
+    o, lse = (np.stack([as_array("cache.merge", "a part", x) for x in xs], axis) for xs, axis in split(parts))
+    return merging.forward(o, lse)[0]
+
+
+def split(parts):
+    pairs = list(parts)
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise ShapeError("cache.merge takes a sequence of pairs (o, lse), at least one")
+    return zip(zip(*pairs, strict=True), (-3, -2), strict=True)
+
+
+def entries(function, name, value):
+    array = as_array(f"cache.{function}", name, value)
+    if array.dtype.kind != "f":
+        raise OptionError(f"cache.{function}: {name} must be floating-point; got dtype {array.dtype}")
+    if array.ndim < 2:
+        raise ShapeError(f"cache.{function}: {name} is [... j d]; got shape {array.shape}")
+    return array
+
+
+def continued(function, cache, new):
+    """The cache, if the new positions fit it: only their number may differ."""
+    cache = entries(function, "cache", cache)
+    if cache.dtype != new.dtype:
+        raise OptionError(
+            f"cache.{function}: the cache is {cache.dtype} and what is new {new.dtype}; convert one of them"
+        )
+    if cache.shape[:-2] != new.shape[:-2] or cache.shape[-1] != new.shape[-1]:
+        raise ShapeError(
+            f"cache.{function}: {new.shape} does not continue {cache.shape}; only the positions may differ"
+        )
+    return cache
+
+
+def counts(function, name, values, low=0):
+    array = as_array(f"cache.{function}", name, values)
+    if array.dtype.kind not in "iu" or (array.size and array.min() < low):
+        least = f", least {array.min()}" if array.dtype.kind in "iu" and array.size else ""
+        raise OptionError(f"cache.{function}: {name} must hold integers from {low}; got dtype {array.dtype}{least}")
+    return array

@@ -3,7 +3,7 @@
 import numpy as np
 
 from attention_ref.arrays import NARROW
-from attention_ref.attention import attention, find
+from attention_ref.attention import attend, find
 from attention_ref.errors import OptionError
 
 STAGES = (
@@ -36,8 +36,8 @@ def emulate(dtype, stages=KERNEL, compute="float32"):
     """A function like `ar.attention` that computes in `compute` and rounds to `dtype` after each of `stages`.
 
     The default is what a kernel does that keeps scores, sums and statistics in float32: it rounds its inputs, the
-    weights that it multiplies with v, its output and its gradients, and in backward the ds that it multiplies with q
-    and k.
+    weights that it multiplies with v, its output and its gradients, and in backward, once, the ds that it multiplies
+    with q and k.
     """
     rounding = Rounding(dtype, stages)
     if compute not in COMPUTE:
@@ -48,7 +48,7 @@ def emulate(dtype, stages=KERNEL, compute="float32"):
         inputs = {"q": q, "k": k, "v": v} | options
         floating = {name for name, argument in rule.arguments.items() if argument.kind == "float"}
         inputs = {name: narrowed(x, compute) if name in floating else x for name, x in inputs.items()}
-        return attention(**inputs, rule=rule, rounding=rounding)
+        return attend(rule, inputs | {"rounding": rounding})
 
     return emulated
 

@@ -2,9 +2,9 @@
 
 import importlib
 import inspect
-import pkgutil
+from collections.abc import MutableMapping
 from contextlib import contextmanager
-from difflib import get_close_matches
+from functools import cached_property
 
 import numpy as np
 
@@ -21,6 +21,9 @@ class Op:
     that were broadcast and gives it its argument's dtype.
     """
 
+    internal: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()  # results whose cotangent stays None where none was given
+
     def __init__(self, name, module):
         self.name = name
         self.module = module
@@ -30,12 +33,15 @@ class Op:
         self.slip = getattr(module, "SLIP", "")
         self.variants = getattr(module, "VARIANTS", ({},))
         self.doc = inspect.cleandoc(module.__doc__ or "")
-        self.definition = module.definition
         self.arguments = {argument.name: argument for argument in self.signature.arguments}
         self.options = options_of(module.forward, self.arguments)
 
     def __repr__(self):
         return f"<{type(self).__name__} {self.name}: {self.signature}>"
+
+    def definition(self, xp, /, *args, **inputs):
+        """The textbook's value, in the arithmetic of the namespace xp."""
+        return self.module.definition(xp, **self.named(args, inputs))
 
     def forward(self, /, *args, **inputs):
         inputs = self.named(args, inputs)
@@ -54,11 +60,9 @@ class Op:
             dvalue = self.cotangents(dvalue, given)
             with owned(self.name):
                 grads = self.module.backward(dvalue, **tape)
-            return {
-                name: cast(reduce_to(grads[name], x.shape), x.dtype)
-                for name, x in given.items()
-                if self.arguments[name].kind == "float"
-            }
+            floating = {name: x for name, x in given.items() if self.arguments[name].kind == "float"}
+            summed = {name: cast(reduce_to(grads[name], x.shape), x.dtype) for name, x in floating.items()}
+        return {name: unshared(gradient, dvalue) for name, gradient in summed.items()}
 
     def example(self, seed=0, dtype="float64", leading=(), variant=0, **sizes):
         """Inputs that fit, drawn at random, each axis a different prime unless `sizes` or the variant gives it."""
@@ -82,7 +86,7 @@ class Op:
         known = [*self.arguments, *self.options]
         for name in inputs:
             if name not in known:
-                raise OptionError(f"{self.name}: there is no argument {name!r}{did_you_mean(name, known)}")
+                raise self.unknown(name)
         given = {}
         for name, argument in self.arguments.items():
             if inputs.get(name) is not None:
@@ -90,12 +94,12 @@ class Op:
                 given[name] = convert(self.name, argument, inputs[name])
             elif not argument.optional:
                 raise OptionError(f"{self.name}: {name} is missing; it is {argument}")
-        weak = {name for name in given if isinstance(inputs[name], (int, float))}
+        weak = {name for name in given if given[name].dtype.kind == "f" and isinstance(inputs[name], (int, float))}
         given = weaken(given, weak)
         bound = self.bind(given)
         for name, argument in self.arguments.items():
-            if argument.positive and name in given and not (given[name].real > 0).all():
-                raise OptionError(f"{self.name}: {name} must be greater than 0; got {given[name].real.min()}")
+            if argument.positive and name in given:
+                check_positive(self.name, name, given[name].real)
             if argument.limit and name in given:
                 check_range(self.name, argument, given[name], bound.sizes)
         options = {name: inputs[name] for name in self.options if name in inputs}
@@ -103,6 +107,10 @@ class Op:
             if default is inspect.Parameter.empty and name not in options:
                 raise OptionError(f"{self.name}: the option {name}= is missing")
         return given, options
+
+    def unknown(self, name):
+        public = [known for known in [*self.arguments, *self.options] if known not in self.internal]
+        return OptionError(f"{self.name}: there is no argument {name!r}{did_you_mean(name, public)}")
 
     def full(self, value, given):
         """The results with all the leading axes of the inputs, also those that a result does not depend on."""
@@ -127,6 +135,9 @@ class Op:
             raise ShapeError(f"{self.name}: backward takes one cotangent a result, the tuple ({names})")
         out = []
         for result, d in zip(results, dvalue if several else (dvalue,), strict=True):
+            if d is None and result.name in self.left_out:
+                out.append(None)
+                continue
             d = None if d is None else floats(self.name, result, d, prefix="d")
             if d is not None and d.shape != bound.shape(result):
                 raise ShapeError(f"{self.name}: d{result.name} has shape {d.shape}, {result} is {bound.shape(result)}")
@@ -140,7 +151,14 @@ class Op:
 
 
 def stretched(x, shape):
-    return x if x is None or x.shape == shape else np.broadcast_to(x, shape).copy()
+    return x if x is None else np.asarray(x) if x.shape == shape else np.broadcast_to(x, shape).copy()
+
+
+def unshared(gradient, cotangents):
+    """An array of its own: a stage that passes its cotangent on would otherwise return the caller's."""
+    given = cotangents if isinstance(cotangents, tuple) else (cotangents,)
+    shared = any(d is not None and np.may_share_memory(gradient, d) for d in given)
+    return np.array(gradient) if shared else np.asarray(gradient)
 
 
 @contextmanager
@@ -164,7 +182,7 @@ def compute_dtype(given):
 
 
 def weaken(given, weak):
-    """Plain Python numbers take the arrays' dtype, as everywhere in NumPy."""
+    """A number, unlike an array, takes the dtype of the arrays."""
     strong = {name: x for name, x in given.items() if name not in weak and x.dtype.kind in "fc"}
     if not strong:
         return given
@@ -172,12 +190,17 @@ def weaken(given, weak):
     return {name: x.astype(dtype.type(0).real.dtype) if name in weak else x for name, x in given.items()}
 
 
+MEANING = {
+    "allowed": ", True = may attend (additive masks go in as bias=)",
+    "dropout": ", True = kept, in (keep, p)",
+}
+
+
 def truths(owner, argument, value):
     array = as_array(owner, argument.name, value)
     if array.dtype != bool:
         raise OptionError(
-            f"{owner}: {argument.name} must be boolean, True = may attend; got dtype {array.dtype}. "
-            f"Additive masks go in as bias="
+            f"{owner}: {argument.name} must be boolean{MEANING.get(argument.name, '')}; got dtype {array.dtype}"
         )
     return array
 
@@ -191,9 +214,22 @@ def check_range(owner, argument, array, sizes):
         raise OptionError(f"{owner}: {argument.name} holds {wrong}; with {size} it must be in 0..{top}")
 
 
+def check_positive(owner, name, array):
+    wrong = array[~((array > 0) & (array < np.inf))]
+    if wrong.size:
+        raise OptionError(f"{owner}: {name} must be greater than 0 and finite; got {wrong[0]}")
+
+
 def did_you_mean(name, known):
-    near = get_close_matches(str(name), known, 1)
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, 1) if isinstance(name, str) else []
     return f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known)}"
+
+
+def where_written(op):
+    """A key to sort by: the documents first, which have numbers of three digits, in their order."""
+    return not op.source[:3].isdigit(), op.source
 
 
 def is_op(module):
@@ -202,11 +238,49 @@ def is_op(module):
 
 def modules(package, path):
     """The modules of a room, in alphabetical order."""
+    import pkgutil
+
     return {m.name: importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(path)}
 
 
 def discover(package, path):
     """The ops of a room: every module in it with the four names, as an `Op` or as the class that it names itself."""
     room = package.rpartition(".")[2]
-    found = {f"{room}.{name}": m for name, m in modules(package, path).items() if is_op(m)}
-    return {name: getattr(m, "OP", Op)(name, m) for name, m in found.items()}
+
+    def make():
+        found = {f"{room}.{name}": m for name, m in modules(package, path).items() if is_op(m)}
+        return {name: getattr(m, "OP", Op)(name, m) for name, m in found.items()}
+
+    return Lazy(make)
+
+
+class Lazy(MutableMapping):
+    """A mapping that is made when it is first looked into, so that importing the package stays cheap."""
+
+    def __init__(self, make):
+        self.make = make
+
+    @cached_property
+    def made(self):
+        return self.make()
+
+    def __getitem__(self, name):
+        return self.made[name]
+
+    def __setitem__(self, name, value):
+        self.made[name] = value
+
+    def __delitem__(self, name):
+        del self.made[name]
+
+    def __iter__(self):
+        return iter(self.made)
+
+    def __len__(self):
+        return len(self.made)
+
+    def __or__(self, other):
+        return self.made | dict(other)
+
+    def __repr__(self):
+        return f"<{len(self)}: {', '.join(self)}>"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attention_ref.arrays import shown
+from attention_ref.arrays import checked_flag, shown
 from attention_ref.errors import OptionError
 from attention_ref.mask import Mask
 from attention_ref.op import did_you_mean
@@ -18,7 +18,11 @@ DEFAULTS = {
     "mask": None,
     "dropout_p": None,
     "rounding": None,
+    "tile": None,
+    "executor": None,
+    "out": None,
 }
+INTERNAL = ("mask", "dropout_p", "rounding")
 EMPTY_ROW = ("zero", "nan", "uniform", "raise")
 
 
@@ -34,8 +38,7 @@ def is_default(value, default):
 def check_options(given):
     """Refuse the values that cannot be meant, and the pairs that contradict each other."""
     for name in ("causal", "relative_bidirectional"):
-        if name in given and not isinstance(given[name], (bool, np.bool_)):
-            raise OptionError(f"{name} is True or False; got {shown(given[name])}")
+        checked_flag(name, given.get(name, False))
     kind = given.get("empty_row", "zero")
     if not isinstance(kind, str) or kind not in EMPTY_ROW:
         raise OptionError(f"there is no empty_row {shown(kind)}{did_you_mean(kind, EMPTY_ROW)}")
@@ -49,6 +52,10 @@ def check_options(given):
     if "rounding" in given and not callable(given["rounding"]):
         raise OptionError(f"rounding is a function of a name and an array; got {shown(given['rounding'])}")
     check_dropout(given)
+    if "executor" in given and not callable(getattr(given["executor"], "submit", None)):
+        raise OptionError(f"executor is a concurrent.futures executor or None; got {shown(given['executor'])}")
+    if "out" in given and not isinstance(given["out"], np.ndarray):
+        raise OptionError(f"out is a NumPy array or None; got {shown(given['out'])}")
 
 
 def check_dropout(given):

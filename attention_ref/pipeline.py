@@ -3,11 +3,12 @@
 score(q, k; θ) → ×scale → softcap → + bias → keep only the allowed → normalize → dropout → Σ_j α_ij v_j
 """
 
+from importlib import import_module
+
 import numpy as np
 
 from attention_ref import normalize as normalizers
 from attention_ref import score as scores
-from attention_ref import textbook
 from attention_ref.adjust import alibi, bias, relative, scale, softcap
 from attention_ref.arrays import shown as brief
 from attention_ref.errors import OptionError
@@ -24,7 +25,6 @@ OPTIONAL = (
     "relative_table?[... n] q_lengths?<=i(...) k_lengths?<=j(...) q_segments?:int(... i) k_segments?:int(... j) "
     "dropout?:bool(... i j)"
 )
-COTANGENT = {"o": "dalpha", "dropped": "dalpha", "filled": "dalpha"}
 RENAMED = {"slopes": "alibi_slopes", "table": "relative_table"}
 SHOWN_AS = {"alibi": "biased", "relative": "biased", "filled": "alpha"}
 
@@ -54,7 +54,8 @@ class Pipeline:
     """One score op, one normalizer and the stages between them, as the module of an op."""
 
     def __init__(self, module):
-        self.score = module if is_op(module) else getattr(scores, module.SCORE)
+        self.module = module
+        self.score = module if is_op(module) else import_module(f"{scores.__name__}.{module.SCORE}")
         self.own_scale = getattr(module, "scale", None)
         self.own_normalize = getattr(module, "NORMALIZE", "softmax")
         self.FORMULA, self.SOURCE = module.FORMULA, module.SOURCE
@@ -67,7 +68,12 @@ class Pipeline:
         self.VARIANTS = VARIANTS + POSITIONAL * self.pairwise + SINK * (self.own_normalize == "softmax")
         self.SIGNATURE = f"{' '.join(map(str, inputs))} -> o[... i e] alpha[... i j] lse[... i]"
 
+    def __reduce__(self):
+        return by_name, (type(self), self.module.__name__)
+
     def definition(self, xp, q, k, v, **given):
+        from attention_ref import textbook
+
         return textbook.attention(xp, self, q, k, v, **{name: x for name, x in given.items() if x is not None})
 
     def forward(self, q, k, v, rounding=unrounded, **given):
@@ -81,7 +87,7 @@ class Pipeline:
         lse = None
         for name, op, arguments in self.stages(q, v, place, given, tape):
             if name == "alpha":
-                place.look_for_empty_rows(x)
+                place.look_for_empty_rows(x.shape)
             if name == "alpha" and hasattr(op, "LSE"):
                 own_sink = {"sink": op.sink(x)} if hasattr(op, "sink") else {}
                 lse, taped = logsumexp.forward(x, **arguments, **own_sink)
@@ -91,14 +97,29 @@ class Pipeline:
             tape[shown] = x = rounding(shown, x)
             steps[name] = op, taped
         value = tape.pop("o"), tape["alpha"], None if lse is None else rounding("lse", lse)
+        if place.allowed is not None:
+            tape["allowed"] = place.seen
         return value, tape | {"steps": steps, "rounding": rounding}
 
     def stages(self, q, v, place, given, tape):
         """(name, op, further arguments) of every stage behind the score, in order, each op taking the last one's x."""
-        if "scale" in given:
-            yield "scaled", scale, {"scale": given["scale"]}
-        elif self.own_scale:
-            yield "scaled", scale, {"scale": self.own_scale(q)}
+        factor = self.factor(q, given)
+        if factor is not None:
+            yield "scaled", scale, {"scale": factor}
+        yield from self.adjustments(q, place, given)
+        yield "alpha", self.normalizer(given), {"sink": given["sink"]} if "sink" in given else {}
+        if given.get("empty_row") in FILL:
+            yield "filled", empty_row, {"empty": place.empty, "fill": FILL[given["empty_row"]](place.keys)}
+        if "dropout" in given:
+            yield "dropped", dropout, {"keep": given["dropout"], "p": given["dropout_p"]}
+        yield "o", grouped(weighted_sum, tape["alpha"], v, "v"), {"v": v, "allowed": place.seen}
+
+    def factor(self, q, given):
+        """What the scores are multiplied with, or None."""
+        return given.get("scale", self.own_scale(q) if self.own_scale else None)
+
+    def adjustments(self, q, place, given):
+        """The stages between the scale and the normalizer."""
         if "softcap" in given:
             yield "capped", softcap, {"softcap": given["softcap"]}
         if "bias" in given:
@@ -110,12 +131,6 @@ class Pipeline:
             yield "relative", relative, {"table": table, "bucket": place.bucket(table.shape[-1])}
         if place.allowed is not None:
             yield "masked", keep, {"allowed": place.allowed}
-        yield "alpha", self.normalizer(given), {"sink": given["sink"]} if "sink" in given else {}
-        if given.get("empty_row") in FILL:
-            yield "filled", empty_row, {"empty": place.empty, "fill": FILL[given["empty_row"]](place.keys)}
-        if "dropout" in given:
-            yield "dropped", dropout, {"keep": given["dropout"], "p": given["dropout_p"]}
-        yield "o", grouped(weighted_sum, tape["alpha"], v, "v"), {"v": v, "allowed": place.seen}
 
     def backward(self, cotangents, *, steps, rounding, **shown):
         do, dalpha, dlse = cotangents
@@ -126,13 +141,15 @@ class Pipeline:
         for name, (op, taped) in reversed(steps.items()):
             if name == "lse":
                 continue
-            if name == ("filled" if "filled" in steps else "alpha") and dalpha is not None:
-                dx = dx + dalpha
+            if name == ("filled" if "filled" in steps else "alpha"):
+                dx = rounding("dalpha", dx if dalpha is None else dx + selected(dalpha, shown.get("allowed")))
+            if name == "score":
+                dx = rounding("ds", dx)
             here = op.backward(dx, **taped)
             if name == "alpha" and dlse is not None:
                 here = added(here, logsumexp.backward(dlse, **steps["lse"][1]))
             if name != "score":
-                dx = rounding(COTANGENT.get(name, "ds"), here.pop(next(iter(here))))
+                dx = here.pop(next(iter(here)))
             grads |= here
         return {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
 
@@ -157,8 +174,16 @@ class Pipeline:
         return s, tape, {"score": (op, taped)}
 
 
+def by_name(kind, name):
+    return kind(import_module(name))
+
+
 def finite(x):
     return np.where(np.isfinite(x), x, 0).astype(x.dtype, copy=False)
+
+
+def selected(dalpha, allowed):
+    return dalpha if allowed is None else np.where(allowed, dalpha, 0)
 
 
 def added(grads, more):

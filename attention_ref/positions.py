@@ -5,6 +5,7 @@ Query i sits at key position i + offset. Causal masks, windows, ALiBi and relati
 
 import numpy as np
 
+from attention_ref.arrays import as_array
 from attention_ref.errors import OptionError
 from attention_ref.op import did_you_mean
 
@@ -36,7 +37,12 @@ def resolve_offset(align, queries, keys, q_lengths=None, k_lengths=None, needed=
 
 def relative(queries, keys, offset=0):
     """Key position minus query position, j - (i + offset), as integers [... i j]."""
-    return np.arange(keys) - query_positions(np.arange(queries)[:, None], offset)
+    return between(np.arange(queries), np.arange(keys), offset)
+
+
+def between(rows, columns, offset=0):
+    """The same for the queries at `rows` and the keys at `columns` only."""
+    return columns - query_positions(rows[:, None], offset)
 
 
 def query_positions(i, offset):
@@ -59,7 +65,7 @@ def counts(name, lengths, size):
 
 def whole(name, value, wanted="integers"):
     """An int64 array, or an error that says what was wanted."""
-    array = np.asarray(value)
+    array = as_array("positions", name, value)
     if array.dtype.kind not in "iu":
         raise OptionError(f"{name} must be {wanted}; got dtype {array.dtype}")
     return array.astype(np.int64)

@@ -1,6 +1,7 @@
 """Attention as a textbook writes it: the whole pipeline on whole matrices, for the reader and as the definition.
 
-Nothing here is shared with the fast path but the definitions of the score and of the normalizer.
+It shares with the fast path what is no arithmetic of its own: the definitions of the score and of the normalizer, the
+rule's own scale, and T5's buckets.
 """
 
 import numpy as np

@@ -157,7 +157,7 @@ def floating(rule, inputs):
 def defined(rule, xp, inputs):
     """(o, alpha, lse) by the definition; queries with every leading axis, which autograd's `where` needs."""
     with np.errstate(all="ignore"):
-        return ar.rules[rule].definition(xp, **inputs)
+        return ar.rules[rule].module.definition(xp, **inputs)
 
 
 class Textbook:

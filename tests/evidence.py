@@ -58,7 +58,8 @@ def draw(op, variant=0, pattern="none", dtype="float64", seed=0, **sizes):
     names = [argument.name for argument in op.signature.arguments if argument.leading]
     if lead == "mixed":
         lead = {name: MIXED[n % len(MIXED)] for n, name in enumerate(names)}
-    inputs = op.example(seed=seed_of(op.name, variant, seed), dtype=dtype, leading=lead, variant=variant, **sizes)
+    example = op.example(seed=seed_of(op.name, variant, seed), dtype=dtype, leading=lead, variant=variant, **sizes)
+    inputs = op.named((), example)
     for name, argument in op.arguments.items():
         if name in inputs and argument.inclusive:
             limit = sizes_of(op, inputs)[argument.limit]

@@ -105,10 +105,13 @@ def test_rounding_in_backward_leaves_out_what_comes_later():
     inputs = call()
     do, _ = cotangents(inputs)
     want = ar.attention(**inputs).backward(do)
-    for stage in ("dalpha", "ds"):
+    for stage, reached in (("dalpha", ("q", "k", "bias", "softcap")), ("ds", ("q", "k"))):
         got = ar.emulate("float16", stages=[stage])(**inputs).backward(do)
         assert np.array_equal(got["v"], want["v"])
-        for name in ("q", "k", "bias", "softcap"):
+        for name in want:
+            if name not in reached:
+                assert np.array_equal(got[name], want[name]), (stage, name)
+                continue
             assert not np.array_equal(got[name], want[name]), (stage, name)
             c.close(got[name], want[name], name, 4e-3)
 

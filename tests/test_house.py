@@ -13,15 +13,18 @@ HOUSE = Path(ar.__file__).parent
 FLOORS = {
     0: ("errors", "signature", "arrays", "differentiable", "formula", "op", "positions"),
     1: ("score", "adjust", "mask", "normalize", "layer"),
-    2: ("attention", "cache", "derivatives", "emulate", "heads", "options", "pipeline", "place", "textbook", "tiled"),
+    2: ("cache", "heads", "options", "pipeline", "place", "textbook"),
+    2.3: ("tiled",),
+    2.6: ("attention", "derivatives", "emulate", "sampled"),
     3: ("mechanism",),
     4: ("backend", "plot"),
     5: ("oracle",),
     6: ("vectors",),
     7: ("__init__",),
-    8: ("demo",),
+    8: ("bench", "demo"),
     9: ("cli", "pytest_plugin", "__main__"),
 }
+CONTRIBUTING = HOUSE.parent / "CONTRIBUTING.md"
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 HEAVY = ("autograd", "matplotlib", "torch", "jax", "scipy", "onnx", "pandas")
 
@@ -137,3 +140,10 @@ def test_the_import_is_light():
     code = f"import sys, attention_ref; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=HOUSE.parent)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_contributing_shows_these_floors():
+    text = CONTRIBUTING.read_text()
+    for floor, rooms in FLOORS.items():
+        line = f"| {floor} | {' '.join(f'`{room}`' for room in rooms)} |"
+        assert line in text, f"CONTRIBUTING.md, The floors: the line for floor {floor} should be {line}"

@@ -7,7 +7,7 @@ import pytest
 from attention_ref import cli
 
 pytestmark = pytest.mark.jax
-CANDIDATES = Path(__file__).parent / "candidates.py"
+CANDIDATES = Path(__file__).parent / "vector_candidates.py"
 WITHOUT = [word for flag in ("Invalid", "NaNBehindMask", "InfBehindMask") for word in ("--without", flag)]
 
 

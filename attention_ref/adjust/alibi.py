@@ -10,11 +10,6 @@ FORMULA = r"s_{ij} \leftarrow s_{ij} - m \, |j - (i + \text{offset})|"
 SOURCE = "Press, Smith & Lewis 2021; on both sides of the query as in FlashAttention"
 
 
-def distance(relative, dtype=np.float64):
-    """|j - (i + offset)| from `positions.relative`, in the scores' dtype."""
-    return np.abs(relative).astype(dtype)
-
-
 def definition(xp, s, slopes, distance):
     return s - xp.reshape(slopes, (*np.shape(slopes), 1, 1)) * distance
 

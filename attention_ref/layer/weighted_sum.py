@@ -1,6 +1,7 @@
 """The weighted sum of the values: what attention returns.
 
-A weight that is zero because its key is not allowed takes nothing from the value, be it NaN: the sum selects.
+A weight that is zero because its key is not allowed takes nothing from the value, be it NaN: the sum selects. So does
+the backward: a row that may attend to nothing hands on nothing of its cotangent.
 """
 
 import numpy as np
@@ -22,6 +23,8 @@ def forward(alpha, v, allowed=None):
 
 
 def backward(do, *, alpha, v, allowed):
+    if allowed is not None:
+        do = np.where(np.any(allowed, axis=-1, keepdims=True), do, 0)
     dalpha = do @ np.swapaxes(v, -1, -2)
     dv = np.swapaxes(alpha, -1, -2) @ do
     return {"alpha": dalpha if allowed is None else np.where(allowed, dalpha, 0), "v": dv}
@@ -32,8 +35,10 @@ def selected_matmul(alpha, v, allowed):
     finite = np.isfinite(v).all(axis=-1)
     if allowed is None or finite.all():
         return alpha @ v
-    keys = np.flatnonzero(~finite.all(axis=tuple(range(finite.ndim - 1))))
+    allowed = np.broadcast_to(allowed, alpha.shape)
+    seen = ~finite & allowed.any(axis=-2)
+    keys = np.flatnonzero(seen.any(axis=tuple(range(seen.ndim - 1))))
     o = alpha @ np.where(finite[..., None], v, 0)
     wild = np.where(finite[..., None], 0, v)[..., keys, :]
-    weights = np.broadcast_to(allowed, alpha.shape)[..., keys, None], alpha[..., keys, None]
-    return o + np.sum(np.where(weights[0], weights[1] * wild[..., None, :, :], 0), axis=-2)
+    terms = alpha[..., keys, None] * wild[..., None, :, :]
+    return o + np.sum(np.where(allowed[..., keys, None], terms, 0), axis=-2)

@@ -11,7 +11,7 @@ position takes from the other positions; as printed it cannot.
 import numpy as np
 
 from attention_ref.arrays import leading_sum, outer_sum
-from attention_ref.attention import Optioned, attention, rules
+from attention_ref.attention import Optioned, attend, rules
 from attention_ref.mechanism.heads import merge_heads, split_heads
 from attention_ref.pipeline import OPTIONAL
 
@@ -47,8 +47,8 @@ def definition(xp, q, k, v, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=None, b_
 
 
 def forward(q, k, v, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=None, b_o=None, **options):
-    heads = project(q, w_q, b_q), project(k, w_k, b_k), project(v, w_v, b_v)
-    attended = attention(*heads, **options)
+    heads = {"q": project(q, w_q, b_q), "k": project(k, w_k, b_k), "v": project(v, w_v, b_v)}
+    attended = attend(rules["scaled_dot"], heads | options)
     o = merge_heads(attended.o)
     y = o @ blocks(w_o)
     tape = {"q": q, "k": k, "v": v, "w_q": w_q, "w_k": w_k, "w_v": w_v, "w_o": w_o, "attended": attended, "o": o}

@@ -1,0 +1,148 @@
+"""`ar.check`: is a candidate right, how right, and if not, where not."""
+
+import pickle
+import sys
+from concurrent.futures import BrokenExecutor
+from time import perf_counter
+
+from attention_ref.attention import find
+from attention_ref.errors import OptionError
+from attention_ref.op import did_you_mean
+from attention_ref.oracle import formats, precision
+from attention_ref.oracle.diagnose import diagnose
+from attention_ref.oracle.report import Report
+from attention_ref.oracle.run import CaseRun, Job, run
+from attention_ref.oracle.selection import select
+from attention_ref.oracle.target import name_of
+
+BACKENDS = ("numpy",)
+LONG = 200
+BAR = 32
+
+
+def check(
+    candidate,
+    rule="scaled_dot",
+    preset=None,
+    backend=None,
+    backward=None,
+    cases="core",
+    dtypes=("float32",),
+    *,
+    seed=0,
+    executor=None,
+    timeout=None,
+    deterministic=True,
+    models=None,
+):
+    """A Report on `candidate(q, k, v, **options)`, which returns o, (o, lse) or a dict of results.
+
+    It gets NumPy arrays, and of `ar.attention`'s options those that a case uses. `backward(do, q, k, v, o, lse,
+    **options)` returns gradients by name, {"q": dq, …}; it gets the candidate's own o and lse, and dlse= if it
+    declares it. `cases` is "core", "full", "flag:GQA", a name, or several of these with commas. `models` names the
+    arithmetic that a dtype is computed in where it is not the usual one, such as {"float32": "tf32"}.
+    """
+    rule = find(rule)
+    require_known(candidate, backward, preset, backend, timeout)
+    found = select(cases)
+    tested = [formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
+    names = [fmt.dtype.name for fmt in tested]
+    models = {formats.find(name).name: model for name, model in (models or {}).items()}
+    jobs = []
+    for fmt in tested:
+        model = precision.find(models.get(fmt.name, fmt.model)).name
+        jobs += [Job(case, fmt.name, model, rule.name, candidate, backward, seed, timeout) for case in found]
+    start = perf_counter()
+    runs = list(watched(spread(jobs, rule, executor), len(jobs)))
+    meta = {
+        "candidate": name_of(candidate),
+        "rule": rule.name,
+        "cases": cases if isinstance(cases, str) else ", ".join(case.name for case in found),
+        "dtypes": names,
+        "seed": seed,
+        "backward": None if backward is None else name_of(backward),
+        "deterministic": deterministic,
+        "seconds": perf_counter() - start,
+    }
+    return Report(meta, runs, diagnose(runs, jobs))
+
+
+def require_known(candidate, backward, preset, backend, timeout):
+    """Refuse what cannot be checked, in one sentence."""
+    for name, function in (("candidate", candidate), ("backward", backward)):
+        if (function is not None and not callable(function)) or (name == "candidate" and function is None):
+            raise OptionError(f"check: {name} must be a function; got {type(function).__name__}")
+    if backend is not None and backend not in BACKENDS:
+        raise OptionError(f"check: there is no backend {backend!r}{did_you_mean(backend, BACKENDS)}")
+    if preset is not None:
+        raise OptionError(f"check: there is no preset {preset!r}; leave preset= out and give the options by name")
+    if timeout is not None and not timeout > 0:
+        raise OptionError(f"check: timeout= is a number of seconds above 0, or None; got {timeout!r}")
+
+
+def spread(jobs, rule, executor):
+    """The runs in the jobs' order, each as soon as it and those before it are there."""
+    if executor is None:
+        for job in jobs:
+            yield unfit(job, rule) or run(job)
+        return
+    if isinstance(executor, process_pools()):
+        require_picklable(jobs)
+    futures = [(job, unfit(job, rule) or submitted(executor, job)) for job in jobs]
+    for job, future in futures:
+        yield future if isinstance(future, CaseRun) else result_of(job, future)
+
+
+def unfit(job, rule):
+    """The run of a case that the rule has no meaning for; None for all others."""
+    reason = job.case.unfit(rule)
+    return blank(job, "unsupported", reason) if reason else None
+
+
+def blank(job, verdict, sentence):
+    case = job.case
+    return CaseRun(case.name, case.why, case.flags, case.size, job.dtype, job.model, verdict, sentence)
+
+
+def submitted(executor, job):
+    try:
+        return executor.submit(run, job)
+    except BrokenExecutor:
+        return blank(job, "error", "not run: an earlier case ended the worker processes")
+
+
+def result_of(job, future):
+    try:
+        return future.result()
+    except BrokenExecutor:
+        return blank(job, "error", "the worker process died; without an executor= the case can be run by itself")
+
+
+def process_pools():
+    """The class of process pools, if anyone has imported it: nobody else can have made one."""
+    module = sys.modules.get("concurrent.futures.process")
+    return (module.ProcessPoolExecutor,) if module else ()
+
+
+def require_picklable(jobs):
+    for name in ("candidate", "backward"):
+        function = getattr(jobs[0], name) if jobs else None
+        try:
+            pickle.dumps(function)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            raise OptionError(
+                f"check: the {name} {name_of(function)} cannot be sent to another process; define it with def at the "
+                f"top of a module, or give a ThreadPoolExecutor"
+            ) from None
+
+
+def watched(runs, total):
+    """The runs, with a progress bar on a terminal if there are many."""
+    shown = total > LONG and sys.stderr.isatty()
+    for done, found in enumerate(runs, start=1):
+        if shown:
+            full = BAR * done // total
+            bar = "█" * full + "·" * (BAR - full)
+            sys.stderr.write(f"\r{bar} {done}/{total} {found.case:<32.32}" + "\r\x1b[K" * (done == total))
+            sys.stderr.flush()
+        yield found

@@ -1,0 +1,56 @@
+"""A function by the name that a command line gives it, and the name that a report gives a function."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from importlib.machinery import SourceFileLoader
+
+from attention_ref.errors import OptionError
+
+
+def load(target):
+    """The function that `package.module:name` or `file.py:name` means."""
+    home, colon, name = target.rpartition(":")
+    if not colon or not home or not name:
+        raise OptionError(f"a target is package.module:function or file.py:function; got {target!r}")
+    try:
+        found = from_file(home) if home.endswith(".py") else from_package(home)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except FileNotFoundError:
+        raise OptionError(f"there is no file {home}") from None
+    except ImportError as error:
+        raise OptionError(f"cannot import {home}: {error}") from None
+    except AttributeError:
+        raise OptionError(f"there is no {name} in {home}") from None
+    return found
+
+
+def from_package(name):
+    """A module, the working directory included in the search as `python -m` does."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return importlib.import_module(name)
+
+
+def from_file(path):
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_loader(name, SourceFileLoader(name, path))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def name_of(function):
+    """`module:name` of a function, `file.py:name` if its module is the one that runs, or only its name."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not module or not name or "<" in name:
+        return getattr(function, "__name__", type(function).__name__)
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    if module == "__main__" and path:
+        module = min(os.path.relpath(path), path, key=len)
+    return f"{module}:{name}"

@@ -1,0 +1,223 @@
+"""A report as a page of text, 100 columns wide."""
+
+import os
+import sys
+from textwrap import wrap
+
+import numpy as np
+
+WIDTH = 100
+SHOWN = 5
+COLORS = {"pass": 32, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36, "dim": 2}
+ORDER = ("o", "lse", "alpha", "dq", "dk", "dv")
+
+
+def on_terminal():
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+class Page:
+    """Lines of a page; `paint` colors a word if the page is colored."""
+
+    def __init__(self, color):
+        self.color, self.lines = color, []
+
+    def paint(self, text, verdict):
+        return f"\x1b[{COLORS[verdict]}m{text}\x1b[0m" if self.color else text
+
+    def add(self, text="", indent=0, hang=None):
+        """A paragraph, wrapped; further lines are indented by `hang`."""
+        first, rest = " " * indent, " " * (indent if hang is None else hang)
+        self.lines += wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) or [""]
+
+    def raw(self, line):
+        self.lines.append(line)
+
+
+def page(report, color=False):
+    out = Page(color)
+    summary(out, report)
+    for dtype in report.meta["dtypes"]:
+        table(out, report, dtype)
+    if report.diagnosis is not None:
+        out.add()
+        out.add(f"Diagnosis: {report.diagnosis.sentence}", hang=2)
+    worst_cases(out, report)
+    remarks(out, report)
+    return "\n".join(out.lines)
+
+
+def summary(out, report):
+    meta, counts = report.meta, report.counts()
+    verdict = "PASSED" if report.passed else "FAILED"
+    direction = "forward and backward" if meta["backward"] else "forward only"
+    n = len(report.runs)
+    dtypes = " and ".join(meta["dtypes"])
+    which = f"{shortened(meta['cases'], 60)}, {plural(n, 'case')}, seed {meta['seed']}, {meta['seconds']:.1f} s"
+    what = f"{meta['candidate']} against {meta['rule']}, {direction}, in {dtypes} ({which})"
+    if not n or counts["unsupported"] == n:
+        what += "; nothing could be checked"
+    out.add(f"{verdict}  {what}", hang=8)
+    out.lines[0] = out.lines[0].replace(verdict, out.paint(verdict, "pass" if report.passed else "fail"), 1)
+    shown = [out.paint(f"{count} {verdict}", verdict) for verdict, count in counts.items() if count]
+    out.raw(f"        {' · '.join(shown)}")
+
+
+def table(out, report, dtype):
+    runs = [run for run in report.runs if run.dtype == dtype]
+    rows = {}
+    for run in runs:
+        for found in run.results:
+            rows.setdefault(found.result, []).append((found, run))
+    if not rows:
+        return
+    out.add()
+    out.raw(f"{dtype}, bounded as {runs[0].model}")
+    out.raw("  result          checked  fail  susp.  unsup.  worst: score    error    ulps     in case")
+    for result in sorted(rows, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
+        out.raw(row(out, result, rows[result]))
+
+
+def row(out, result, found):
+    count = {verdict: sum(c.verdict == verdict for c, _ in found) for verdict in COLORS}
+    checked = len(found) - count["unsupported"]
+    line = f"  {result:<16}{checked:>7}{count['fail']:>6}{count['suspicious']:>7}{count['unsupported']:>8}"
+    seen = [(c.worst, run) for c, run in found if c.worst is not None]
+    if seen:
+        worst, run = max(seen, key=lambda pair: pair[0].score)
+        line += (
+            f"         {number(worst.score):<9}{number(worst.error):<9}{number(worst.ulps):<9}{shortened(run.case, 27)}"
+        )
+    bad = count["fail"] or count["nondeterministic"]
+    return out.paint(line, "fail") if bad else line
+
+
+def worst_cases(out, report):
+    failures = report.failures()
+    doubtful = [run for run in report.runs if run.verdict == "suspicious"]
+    for title, runs in (("Worst cases", failures), ("Suspicious", doubtful)):
+        if not runs:
+            continue
+        out.add()
+        out.raw(title)
+        for run in spread_out(runs)[:SHOWN]:
+            described(out, report, run)
+        if len(runs) > SHOWN:
+            names = ", ".join(dict.fromkeys(run.case for run in runs if run not in spread_out(runs)[:SHOWN]))
+            out.add(f"and {len(runs) - SHOWN} more: {shortened(names, 150)}", 2, 4)
+
+
+def spread_out(runs):
+    """Each kind of case, by its first flag, once before any comes twice."""
+    seen, first, rest = set(), [], []
+    for run in runs:
+        key = run.verdict, run.flags[:1]
+        (rest if key in seen else first).append(run)
+        seen.add(key)
+    return first + rest
+
+
+def described(out, report, run):
+    head = f"{run.case} · {run.dtype} · {run.verdict}"
+    flags = f"   [{', '.join(run.flags)}]" if run.flags else ""
+    out.raw("  " + head.replace(run.verdict, out.paint(run.verdict, run.verdict)) + flags)
+    out.add(f"there to catch: {run.why}", 4, 6)
+    shown = [c for c in run.results if c.verdict == run.verdict]
+    if run.sentence and (not shown or shown[0].sentence != run.sentence or shown[0].worst is None):
+        out.add(run.sentence, 4, 6)
+    for found in shown[:3]:
+        if found.worst is not None:
+            element(out, found)
+    if len(shown) > 3:
+        out.add(f"also wrong: {', '.join(c.result for c in shown[3:])}", 4)
+    if run.stage:
+        out.add(run.stage, 4, 6)
+    for line in broken(command(report, run)):
+        out.raw(f"    {line}")
+
+
+def element(out, found):
+    worst = found.worst
+    place = f"{found.result}[{', '.join(map(str, worst.index))}]"
+    out.add(f"{place} = {exactly(worst.got)}, expected {exactly(worst.want)}", 4, 6)
+    where = f", {found.where}" if found.where else ""
+    out.add(f"{how_far(found)}{where}", 6, 6)
+
+
+def how_far(found):
+    worst = found.worst
+    if found.band:
+        return f"inside its bound, but {number(found.band)} times the statistical band"
+    if not np.isfinite(worst.error):
+        return found.sentence
+    off = f"off by {number(worst.error)} = {number(worst.ulps)} ulps"
+    if not worst.bound:
+        return f"off by {number(worst.error)}, where it must be exact"
+    made_of = f" (mostly {worst.term})" if worst.term else ""
+    return f"{off} = {number(worst.score)} × its bound of {number(worst.bound)}{made_of}"
+
+
+def command(report, run):
+    """The command that runs this one case again."""
+    meta = report.meta
+    target = meta["candidate"] if ":" in meta["candidate"] else "TARGET"
+    rule = f" --rule {meta['rule']}" if meta["rule"] != "scaled_dot" else ""
+    dtype = f" --dtypes {run.dtype}" if run.dtype != "float32" else ""
+    backward = f" --backward {meta['backward']}" if ":" in (meta["backward"] or "") else ""
+    return f"attention-ref check {target} --case {run.case} --seed {meta['seed']}{rule}{dtype}{backward}"
+
+
+def broken(line):
+    """A command in lines that a shell reads as one."""
+    parts = wrap(line, WIDTH - 8, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return [part + " \\" for part in parts[:-1]] + parts[-1:]
+
+
+def remarks(out, report):
+    """What was not checked and why, each reason once."""
+    lacking, reasons = {}, {}
+    for run in report.runs:
+        for name in run.lacking:
+            lacking.setdefault(f"{name}=", {})[run.case] = None
+        if run.verdict == "unsupported" and run.sentence and not run.lacking:
+            reasons.setdefault(run.sentence, {})[run.case] = None
+        for found in run.results:
+            if found.verdict == "unsupported" and run.verdict != "unsupported":
+                reasons.setdefault(found.sentence, {})[run.case] = None
+    if lacking or reasons:
+        out.add()
+        out.raw("Not checked")
+    if lacking:
+        named = ", ".join(f"{name} ({len(cases)})" for name, cases in sorted(lacking.items(), key=lambda x: -len(x[1])))
+        total = len({case for cases in lacking.values() for case in cases})
+        out.add(f"{plural(total, 'case')} with options that the candidate does not declare: {named}", 2, 4)
+    for sentence, cases in reasons.items():
+        names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
+        out.add(f"{sentence}: {plural(len(cases), 'case')} ({names})", 2, 4)
+    if not report.meta["backward"]:
+        out.add()
+        out.add("Forward only: no backward was given (backward=).")
+
+
+def exactly(x):
+    """Decimal and hexadecimal, without the zeros that float.hex appends."""
+    if not np.isfinite(x):
+        return f"{x:g}"
+    mantissa, _, exponent = float(x).hex().partition("p")
+    mantissa = mantissa.rstrip("0").removesuffix(".") if "." in mantissa and x else mantissa
+    return f"{x:.9g} ({mantissa}p{exponent})"
+
+
+def number(x):
+    """Three digits at most."""
+    if x == 0 or not np.isfinite(x):
+        return f"{x:g}"
+    return f"{x:.2g}" if 0.001 <= abs(x) < 1000 else f"{x:.1e}"
+
+
+def plural(n, word):
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
+def shortened(text, width):
+    return text if len(text) <= width else f"{text[: width - 1]}…"

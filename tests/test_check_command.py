@@ -1,0 +1,85 @@
+"""`attention-ref check`: the line that a report prints runs the same case again."""
+
+import json
+import shlex
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import attention_ref as ar
+from attention_ref import cli
+from attention_ref.oracle.target import load, name_of
+
+KERNEL = """
+import attention_ref as ar
+
+def right(q, k, v, **options):
+    a = ar.attention(q, k, v, **options)
+    return a.o, a.lse
+
+def back(do, q, k, v, o, lse, dlse=None, **options):
+    return ar.attention(q, k, v, **options).backward(do, dlse=dlse)
+
+def wrong(q, k, v, causal=False):
+    return ar.attention(q, k, v).o
+
+class Kernels:
+    @staticmethod
+    def inner(q, k, v):
+        return ar.attention(q, k, v).o
+"""
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    path = tmp_path / "my_kernel.py"
+    path.write_text(KERNEL)
+    return str(path)
+
+
+def test_a_correct_function_passes(kernel, capsys):
+    arguments = ["check", f"{kernel}:right", "--backward", f"{kernel}:back", "--cases", "causal,gqa"]
+    assert cli.main([*arguments, "--dtypes", "float32,float64"]) == 0
+    assert capsys.readouterr().out.startswith("PASSED")
+
+
+def test_the_line_of_a_report_runs_the_case_again(kernel, capsys, monkeypatch):
+    assert cli.main(["check", f"{kernel}:wrong", "--cases", "causal,shape-15x15", "--seed", "4"]) == 1
+    page = capsys.readouterr().out
+    line = page.replace(" \\\n", " ").partition("    attention-ref")[2].partition("\n")[0]
+    line = f"attention-ref{line}"
+    assert "--case causal --seed 4" in line
+    again = shlex.split(line)[1:]
+    monkeypatch.syspath_prepend(str(kernel).rpartition("/")[0])
+    assert cli.main(again) == 1
+    assert capsys.readouterr().out.split("Worst cases")[1] == page.split("Worst cases")[1]
+
+
+def test_the_report_is_written_for_machines(kernel, tmp_path, capsys):
+    paths = [str(tmp_path / name) for name in ("report.json", "report.xml")]
+    assert cli.main(["check", f"{kernel}:right", "--case", "mqa", "--json", paths[0], "--junit", paths[1]]) == 0
+    assert capsys.readouterr().out
+    assert json.loads(Path(paths[0]).read_text())["cases"] == "mqa"
+    assert ElementTree.parse(paths[1]).getroot().tag == "testsuites"
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("right", "a target is package.module:function or file.py:function; got 'right'"),
+        ("nowhere.py:right", "there is no file nowhere.py"),
+        ("no_such_package:right", "cannot import no_such_package: No module named"),
+        ("attention_ref:attend", "there is no attend in attention_ref"),
+        ("attention_ref:__version__", "check: candidate must be a function; got str"),
+    ],
+)
+def test_a_target_that_is_not_there_is_refused_in_a_sentence(target, sentence, capsys):
+    assert cli.main(["check", target]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_targets_reach_into_classes(kernel):
+    assert load(f"{kernel}:Kernels.inner").__name__ == "inner"
+    assert load("attention_ref:attention") is ar.attention
+    assert name_of(ar.attention) == "attention_ref.attention:attention"

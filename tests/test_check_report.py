@@ -1,0 +1,222 @@
+"""The report: as a page, as JSON that fits its schema, as JUnit XML, as an exception."""
+
+import io
+import json
+import re
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import attention_ref as ar
+from attention_ref.oracle import text
+from attention_ref.oracle.cases import Case, Size
+from attention_ref.oracle.export import SCHEMA
+
+
+def right(q, k, v, **options):
+    a = ar.attention(q, k, v, **options)
+    return a.o, a.lse
+
+
+def back(do, q, k, v, o, lse, dlse=None, **options):
+    grads = ar.attention(q, k, v, **options).backward(do.astype(np.float32), dlse=dlse)
+    return {name: x.astype(q.dtype) for name, x in grads.items()}
+
+
+def wrong(q, k, v, scale=None, causal=False, softcap=None):
+    if softcap is not None:
+        raise RuntimeError("no \x07 softcap in this kernel, whatever was asked of it, and " + "so on " * 60)
+    o, lse = right(q, k, v, scale=scale)
+    return (o * (np.nan if causal else 1)).astype(q.dtype), lse.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def failed():
+    return ar.check(
+        wrong, cases="causal,scale,softcap,mask-half,gqa", backward=back, seed=5, dtypes=("float32", "float16")
+    )
+
+
+@pytest.fixture(scope="module")
+def passed():
+    return ar.check(right, cases="causal,scale")
+
+
+def test_the_summary_comes_first(failed, passed):
+    assert str(passed).startswith(
+        f"PASSED  {__name__}:right against scaled_dot, forward only, in float32 (causal,scale,"
+    )
+    page = " ".join(str(failed).split())
+    assert page.startswith(
+        f"FAILED {__name__}:wrong against scaled_dot, forward and backward, in float32 and float16 ("
+    )
+    assert "(causal,scale,softcap,mask-half,gqa, 10 cases, seed 5, " in page
+    assert str(passed).rstrip().endswith("Forward only: no backward was given (backward=).")
+
+
+def test_a_page_is_100_columns_wide(failed):
+    lines = str(failed).split("\n")
+    assert max(map(len, lines)) <= 100
+    assert all(line == line.rstrip() for line in lines)
+    assert len(lines) < 110
+
+
+def test_a_page_tells_all_that_is_known_of_the_worst_element(failed):
+    page = str(failed)
+    assert "there to catch: the diagonal itself" in page
+    assert re.search(r"o\[0, 0, 0, 0\] = nan, expected -?\d\.\d+ \(-?0x1\.[0-9a-f]+p[+-]\d+\)", page)
+    assert "o is nan, where it should not be, at 1254 of 1254 elements" in page
+    page = " ".join(page.replace(" \\\n", " ").split())
+    assert f"attention-ref check {__name__}:wrong --case causal --seed 5 --backward {__name__}:back" in page
+    assert "--case causal --seed 5 --dtypes float16" in " ".join(page.split())
+
+
+def test_what_was_not_checked_is_told_once(failed):
+    page = str(failed)
+    assert page.count("options that the candidate does not declare") == 1
+    assert "allowed= (1)" in page
+
+
+def test_color_is_for_terminals(failed, monkeypatch):
+    assert "\x1b" not in str(failed)
+    assert "\x1b[31mFAILED\x1b[0m" in failed.text(color=True)
+    plain = re.sub("\x1b\\[\\d+m", "", failed.text(color=True))
+    assert plain == failed.text()
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[31m" in str(failed)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in str(failed)
+
+
+def test_numbers_are_short_and_exact_where_they_must_be():
+    assert text.exactly(0.1) == "0.1 (0x1.999999999999ap-4)"
+    assert text.exactly(np.float32(1.5)) == "1.5 (0x1.8p+0)"
+    assert text.exactly(-2.0) == "-2 (-0x1p+1)"
+    assert text.exactly(0.0) == "0 (0x0.0p+0)"
+    assert text.exactly(-np.inf) == "-inf"
+    assert float.fromhex(text.exactly(np.pi).partition("(")[2][:-1]) == np.pi
+    assert [text.number(x) for x in (0, 1.23456, 1234.5, 1e-7, np.inf)] == ["0", "1.2", "1.2e+03", "1.0e-07", "inf"]
+
+
+def test_raise_for_failure(failed, passed):
+    assert passed.raise_for_failure() is None
+    with pytest.raises(ar.CheckFailed, match=f"FAILED  {__name__}:wrong") as caught:
+        failed.raise_for_failure()
+    assert isinstance(caught.value, AssertionError)
+
+
+def test_counts_and_failures(failed):
+    assert failed.counts() == {
+        "pass": 4, "fail": 2, "error": 2, "nondeterministic": 0, "suspicious": 0, "unsupported": 2
+    }  # fmt: skip
+    assert [run.verdict for run in failed.failures()] == ["error", "error", "fail", "fail"]
+
+
+def test_a_failure_carries_the_evidence_for_a_diagnosis(failed):
+    run = next(run for run in failed.failures() if run.verdict == "fail")
+    assert set(run.evidence) == {"case", "inputs", "got", "want", "bounds"}
+    assert run.evidence["case"].name == run.case
+    for part in ("got", "want", "bounds"):
+        assert run.evidence[part]["o"].shape == (2, 3, 19, 11)
+    assert np.isnan(run.evidence["got"]["o"]).all()
+    assert run.evidence["inputs"].options == {"causal": True}
+
+
+def fits(data, schema, path="report"):
+    """Whether data is what a JSON Schema says, for as much of the language as SCHEMA uses."""
+    if "anyOf" in schema:
+        problems = [list(fits(data, one, path)) for one in schema["anyOf"]]
+        if all(problems):
+            yield from problems[0]
+        return
+    if "const" in schema and data != schema["const"]:
+        yield f"{path}: {data!r} is not {schema['const']!r}"
+    if "enum" in schema and data not in schema["enum"]:
+        yield f"{path}: {data!r} is none of {schema['enum']}"
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
+    kinds["number"] = (int, float)
+    kind = schema.get("type")
+    if kind and (not isinstance(data, kinds[kind]) or (isinstance(data, bool) and kind != "boolean")):
+        yield f"{path}: {data!r} is no {kind}"
+    elif kind == "array":
+        for n, item in enumerate(data):
+            yield from fits(item, schema["items"], f"{path}[{n}]")
+    elif kind == "object":
+        known, more = schema.get("properties", {}), schema["additionalProperties"]
+        yield from (f"{path}: {name} is missing" for name in schema.get("required", ()) if name not in data)
+        for name, item in data.items():
+            if name not in known and more is False:
+                yield f"{path}: {name} is not known"
+            else:
+                yield from fits(item, known.get(name, more), f"{path}.{name}")
+
+
+def test_json_fits_its_schema(failed, passed):
+    for report in (failed, passed):
+        data = json.loads(report.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        assert list(fits(data, SCHEMA)) == []
+        assert (data["schema"], data["version"]) == ("attention_ref.check", 1)
+        assert data["passed"] == report.passed
+        assert sum(data["counts"].values()) == len(data["runs"]) == len(report.runs)
+    worst = next(c for run in json.loads(failed.to_json())["runs"] for c in run["results"] if c["verdict"] == "fail")
+    assert worst["worst"]["got"] == worst["worst"]["got_hex"] == "nan"
+    assert float.fromhex(worst["worst"]["want_hex"]) == worst["worst"]["want"]
+
+
+def test_the_schema_is_strict(passed):
+    for spoil in (
+        lambda data: data.update(more=1),
+        lambda data: data.pop("seed"),
+        lambda data: data["runs"][0].update(verdict="fine"),
+        lambda data: data["runs"][0]["results"][0]["worst"].update(score=None),
+        lambda data: data.update(version=2),
+    ):
+        data = json.loads(passed.to_json())
+        spoil(data)
+        assert list(fits(data, SCHEMA))
+
+
+def test_the_schema_itself_is_json():
+    assert json.loads(json.dumps(SCHEMA)) == SCHEMA
+    assert SCHEMA["$schema"].startswith("https://json-schema.org/")
+
+
+def test_junit(failed):
+    root = ElementTree.fromstring(failed.to_junit())
+    assert [suite.get("name").split()[-1] for suite in root] == ["float32", "float16"]
+    for suite in root:
+        counts = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
+        assert counts == {"tests": 5, "failures": 1, "errors": 1, "skipped": 1}
+        assert len(suite) == 5
+    case = root.find(".//testcase[@name='causal']")
+    assert case.get("classname") == "scaled_dot.float32"
+    assert case.find("failure").get("message").startswith("o is nan, where it should not be")
+    assert f"attention-ref check {__name__}:wrong --case causal --seed 5" in case.find("failure").text
+    assert root.find(".//testcase[@name='gqa']").find("failure") is None
+
+
+def test_a_nondeterministic_case_is_a_failure_in_junit_only_if_it_is_one():
+    calls = []
+
+    def drifting(q, k, v):
+        calls.append(1)
+        return right(q, k, v)[0] * np.float32(1 + 2.0**-23 * (len(calls) % 2))
+
+    strict, lenient = (ar.check(drifting, cases="shape-15x15", deterministic=strict) for strict in (True, False))
+    assert "<failure" in strict.to_junit()
+    assert "<failure" not in lenient.to_junit()
+    assert "nondeterministic: o differs" in lenient.to_junit()
+
+
+def test_a_candidate_without_a_name_is_a_target():
+    report = ar.check(lambda q, k, v: q, cases=[Case("mine", "a case of my own, to see it named", Size(5, 7))])
+    assert "attention-ref check TARGET --case mine --seed 0" in str(report)
+
+
+def test_other_rules_are_named_in_the_command():
+    assert "--rule cosine" in str(ar.check(lambda q, k, v: q.copy(), "cosine", cases="shape-15x15"))
