@@ -1,5 +1,8 @@
 """Ball arithmetic: exact answers, their proofs, and that a fault in either pass, or in the balls, is seen."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -164,6 +167,28 @@ def test_files_are_made_anew_to_the_byte(name):
 @pytest.mark.parametrize("name", list(ar.rules))
 def test_all_files_are_made_anew_to_the_byte(name):
     assert files(name)[f"{name}.json"] == (form.DATA / f"{name}.json").read_bytes()
+
+
+MACHINES = {
+    "one thread": {"OPENBLAS_NUM_THREADS": "1"},
+    "two threads, another kernel": {"OPENBLAS_NUM_THREADS": "2", "OPENBLAS_CORETYPE": "Haswell"},
+    "no vector units": {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F"},
+}
+REMADE = """
+from attention_ref.vectors.format import digest
+from attention_ref.vectors.write import files
+print(*(digest(raw) for name in ("large", "scaled_dot") for raw in files(name).values()))
+"""
+
+
+@pytest.mark.slow
+def test_no_machine_makes_other_bytes():
+    """BLAS's threads and kernels and NumPy's vector units change float64 results, and not the files."""
+    want = [form.digest((form.DATA / name).read_bytes()) for name in ("large.json", form.LARGE, "scaled_dot.json")]
+    for environment in MACHINES.values():
+        command = [sys.executable, "-W", "ignore", "-c", REMADE]
+        done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == want
 
 
 def test_the_writer_refuses_what_the_passes_do_not_agree_on(monkeypatch):
