@@ -1,6 +1,7 @@
 """Attention in Python's `decimal`, written from the formulas in the documents; nothing of the package is used.
 
-Arrays are nested lists of `Decimal`. Gradients are difference quotients: at 150 digits a step of 1e-75 leaves 70 right.
+Arrays are nested lists of `Decimal`. Gradients are difference quotients: at 150 digits a step of 1e-75 leaves 70
+right, and what is below 1e-60 is zero; what saturates has gradients far smaller, and needs more digits.
 """
 
 from decimal import Decimal, getcontext
@@ -8,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-DIGITS, STEP, ZERO = 150, Decimal("1e-75"), Decimal("1e-60")
+DIGITS = 150
 FORBIDDEN = None
 
 
@@ -135,13 +136,14 @@ def exact(array):
     return [exact(row) for row in array] if array.ndim else convert(array.item())
 
 
-def rounded(x):
-    return 0.0 if abs(x) < ZERO else float(x)
+def rounded(x, digits):
+    return 0.0 if abs(x) < Decimal(10) ** (-digits * 2 // 5) else float(x)
 
 
-def evaluate(rule, arrays, options, cotangents):
+def evaluate(rule, arrays, options, cotangents, digits=DIGITS):
     """({result: floats}, {input: floats}), each flat and correctly rounded."""
-    getcontext().prec = DIGITS
+    getcontext().prec = digits
+    step = Decimal(10) ** -(digits // 2)
     weights_of = {name: flat(exact(x)) for name, x in cotangents.items()}
 
     def projected(results):
@@ -158,7 +160,7 @@ def evaluate(rule, arrays, options, cotangents):
         for at in product(*map(range, x.shape)):
             moved = np.array(x, object)
             for place in product(*map(range, x.shape)):
-                moved[place] = Decimal(float(x[place])) + (STEP if place == at else 0)
+                moved[place] = Decimal(float(x[place])) + (step if place == at else 0)
             stepped = attention(rule, given | {name: moved.tolist()}, options)
-            gradients[name].append(rounded((projected(stepped) - base) / STEP))
-    return {name: [rounded(y) for y in flat(x)] for name, x in results.items()}, gradients
+            gradients[name].append(rounded((projected(stepped) - base) / step, digits))
+    return {name: [rounded(y, digits) for y in flat(x)] for name, x in results.items()}, gradients

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -197,6 +198,12 @@ def test_the_writer_refuses_what_the_passes_do_not_agree_on(monkeypatch):
     monkeypatch.setattr(softmax, "backward", lambda d, *, alpha: {"s": right(d, alpha=alpha)["s"] * (1 + 2.0**-40)})
     with pytest.raises(ar.OptionError, match="definition and hand-written passes differ in"):
         files("large")
+
+
+def test_the_page_has_every_op():
+    page = (Path(__file__).parent.parent / "docs" / "accuracy.md").read_text()
+    rows = [line.split() for line in page.splitlines() if line.endswith("dual")]
+    assert [row[0] for row in rows] == list(SUBJECTS)
 
 
 def test_the_command(capsys):
