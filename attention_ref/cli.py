@@ -1,4 +1,4 @@
-"""The command line: `attention-ref rules`, `mechanisms`, `check`, `power`, `plot`, `bench`, `demo`."""
+"""The command line: `attention-ref` with `rules`, `mechanisms`, `check`, `power`, `certify`, `vectors` and others."""
 
 import argparse
 import os
@@ -9,6 +9,8 @@ import textwrap
 from attention_ref import __version__, mechanisms, rules
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.formula import readable
+from attention_ref.oracle import certify
+from attention_ref.vectors import command as vectors
 
 WIDTH = 100
 
@@ -64,6 +66,12 @@ def parser(argv=()):
     add = commands.add_parser("demo", help="check a correct and a subtly wrong attention, and draw both")
     add.add_argument("--out", default="demo", metavar="DIR", help="folder for the heatmaps (default: demo)")
     add.set_defaults(run=run_demo)
+    add = commands.add_parser("certify", help="the proven error of every op and rule (needs python-flint)")
+    certify.add_arguments(add)
+    add.set_defaults(run=certify.run)
+    add = commands.add_parser("vectors", help="golden vectors: list, lint, verify a candidate, export")
+    vectors.add_arguments(add)
+    add.set_defaults(run=vectors.run)
     add = commands.add_parser("plot", help="draw the weights in a file: .npy, .npz or .safetensors")
     if argv[:1] == ["plot"]:
         from attention_ref.plot import command
