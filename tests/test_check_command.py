@@ -96,6 +96,12 @@ def test_a_target_that_is_not_there_is_refused_in_a_sentence(target, sentence, c
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["check", "attention_ref:attention"], ["power"]], ids=lambda words: words[0])
+def test_a_seed_below_zero_is_refused(command, capsys):
+    assert cli.main([*command, "--cases", "shape-1x1", "--seed", "-1"]) == 2
+    assert "seed= is an integer from 0 on; got -1" in capsys.readouterr().err
+
+
 def test_targets_reach_into_classes(kernel):
     assert load(f"{kernel}:Kernels.inner").__name__ == "inner"
     assert load("attention_ref:attention") is ar.attention

@@ -170,6 +170,18 @@ def test_options_under_another_librarys_names_are_pointed_out():
     assert "No case gives attn_mask=: options come under the names that ar.attention has for them." in page
 
 
+def test_what_was_asked_for_is_not_what_was_done():
+    def attend(q, k, v, causal=False, align=None):
+        s = q @ np.swapaxes(k, -1, -2) * np.float32(q.shape[-1] ** -0.5)
+        s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf) if causal else s
+        e = np.exp(s - s.max(axis=-1, keepdims=True))
+        return e @ v / e.sum(axis=-1, keepdims=True)
+
+    sentence = diagnosis(attend, "causal-top-left,causal-bottom-right,poison-nan-causal").sentence
+    assert 'align="top_left"' in sentence
+    assert sentence.endswith("; you were asked for bottom_right")
+
+
 def test_a_partial_is_named_and_its_line_of_code_found():
     def raising(q, k, v, fast=False):
         raise RuntimeError("not here")

@@ -4,6 +4,7 @@ import pickle
 import sys
 from concurrent.futures import BrokenExecutor
 from inspect import signature
+from numbers import Integral
 from time import perf_counter
 
 from attention_ref.attention import attention, find
@@ -46,6 +47,7 @@ def check(
     """
     rule = find(rule)
     require_known(candidate, backward, preset, backend, timeout)
+    require_seed(seed)
     found = select(cases)
     tested = [formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
     names = [fmt.dtype.name for fmt in tested]
@@ -82,6 +84,11 @@ def require_known(candidate, backward, preset, backend, timeout):
         raise OptionError(f"check: there is no preset {preset!r}; leave preset= out and give the options by name")
     if timeout is not None and not timeout > 0:
         raise OptionError(f"check: timeout= is a number of seconds above 0, or None; got {timeout!r}")
+
+
+def require_seed(seed):
+    if not isinstance(seed, Integral) or seed < 0:
+        raise OptionError(f"seed= is an integer from 0 on; got {seed!r}")
 
 
 def unknown(function, positional, rule):

@@ -148,7 +148,7 @@ def finding(mistakes, agreement, observations):
     clause = " and ".join(mistake.clause() for mistake in mistakes)
     options = [m.asked for m in mistakes if m.asked]
     asked = {str(seen.truth.options.get(name)) for name in options for seen in observations if seen.failing}
-    asked = asked & {"top_left", "bottom_right"}
+    asked = {one for one in asked & {"top_left", "bottom_right"} if one not in clause}
     return Finding(names, clause, agreement, " or ".join(sorted(asked)))
 
 
@@ -223,9 +223,8 @@ def listed(explained):
     """ "to 3e-7 with one thing, or with another: these cases do not tell them apart"."""
     first, *others = explained
     text = f"to {number(first.agreement)} with {first.clause}"
-    if first.asked:
-        text += f"; you were asked for {first.asked}"
     for other in others[: TOLD - 1]:
         text += f", or with {other.clause}"
     text += f", or {len(others) - TOLD + 1} other mistakes" if len(others) >= TOLD else ""
-    return text + (": these cases do not tell them apart" if others else "")
+    text += ": these cases do not tell them apart" if others else ""
+    return text + (f"; you were asked for {first.asked}" if first.asked else "")
