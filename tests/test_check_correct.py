@@ -39,7 +39,8 @@ def test_a_correct_candidate_passes(number):
     name = list(CORES)[number]
     candidate = Candidate(CORES[name])
     dtype = narrow()[number % len(narrow())]
-    report = ar.check(candidate, cases=CASES, dtypes=dtype, seed=number, backward=candidate.backward)
+    third = ",".join(CASES.split(",")[number % 3 :: 3])
+    report = ar.check(candidate, cases=third, dtypes=dtype, seed=number, backward=candidate.backward)
     assert report.passed, f"{name}\n{report}"
     assert report.counts()["unsupported"] == report.counts()["suspicious"] == 0
 
@@ -88,8 +89,8 @@ def test_emulated_arithmetic_passes_with_scores_near_one(dtype):
     assert 0.1 < max(scores) < 1
 
 
-def test_every_result_of_core_is_compared():
-    every_result_is_compared("core")
+def test_every_result_is_compared():
+    every_result_is_compared(thinned(1))
 
 
 @pytest.mark.slow

@@ -45,10 +45,18 @@ class Fault:
     def name(self):
         return self.mistake.name() + " (backward only)" * (self.where == ALONE and not self.mistake.backward_only)
 
+    def __reduce__(self):
+        """By names: a mistake that differs from another only in its tile is in no module under its name."""
+        return restored, (self.mistake.name(), self.host.__name__, self.where)
+
     def kernels(self):
         """(the kernel that goes forward, the one that goes back)."""
         broken = type("Planted", (self.mistake, self.host), {})
         return (self.host if self.where == ALONE else broken), broken
+
+
+def restored(mistake, host, where):
+    return Fault((MISTAKES | ARITHMETIC)[mistake], {kind.__name__: kind for kind in HOSTS}[host], where)
 
 
 @dataclass(frozen=True)
