@@ -56,10 +56,10 @@ def test_the_line_of_a_report_runs_the_case_again(kernel, capsys):
 
 
 def test_the_line_of_a_report_carries_the_arithmetic_that_was_declared(kernel, capsys):
-    assert cli.main(["check", f"{kernel}:wrong", "--case", "causal", "--models", "float32=tf32"]) == 1
+    assert cli.main(["check", f"{kernel}:wrong", "--case", "causal", "--models", "float32=tf32", "--timeout", "9"]) == 1
     page = " ".join(capsys.readouterr().out.replace(" \\\n", " ").split())
     assert "float32, bounded as tf32" in page
-    assert "--case causal --seed 0 --models float32=tf32" in page
+    assert "--case causal --seed 0 --models float32=tf32 --timeout 9" in page
     assert cli.main(["check", f"{kernel}:wrong", "--models", "tf32"]) == 2
     assert "--models takes DTYPE=MODEL, such as float32=tf32; got 'tf32'" in capsys.readouterr().err
 

@@ -67,6 +67,7 @@ def check(
         "backward": None if backward is None else name_of(backward),
         "deterministic": deterministic,
         "models": models,
+        "timeout": timeout,
         "unknown": unknown(candidate, 3, rule) + (unknown(backward, 6, rule) if backward else []),
         "seconds": perf_counter() - start,
     }

@@ -61,6 +61,7 @@ SCHEMA = {
             **{name: TEXT for name in ("candidate", "rule", "cases")},
             "dtypes": {"type": "array", "items": TEXT},
             **{"seed": COUNT, "backward": {"anyOf": [TEXT, {"type": "null"}]}, "deterministic": {"type": "boolean"}},
+            "timeout": {"anyOf": [NUMBER, {"type": "null"}]},
             "models": {"type": "object", "additionalProperties": TEXT},
             "unknown": {"type": "array", "items": TEXT},
             "seconds": NUMBER,

@@ -178,7 +178,9 @@ def command(report, run):
     dtype = f" --dtypes {run.dtype}" if run.dtype != "float32" else ""
     model = f" --models {run.dtype}={meta['models'][run.dtype]}" if run.dtype in meta["models"] else ""
     backward = f" --backward {quote(meta['backward'])}" if ":" in (meta["backward"] or "") else ""
-    return f"attention-ref check {quote(target)} --case {run.case} --seed {meta['seed']}{rule}{dtype}{model}{backward}"
+    timeout = f" --timeout {meta['timeout']:g}" if meta["timeout"] else ""
+    line = f"attention-ref check {quote(target)} --case {run.case} --seed {meta['seed']}"
+    return line + rule + dtype + model + backward + timeout
 
 
 def broken(line):
