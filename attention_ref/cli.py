@@ -101,11 +101,20 @@ def add_check(add):
     which.add_argument("--case", metavar="NAME", help="one case by its name")
     which.add_argument("--cases", default="core", help="core, full, flag:GQA, or several with commas (default: core)")
     add.add_argument("--dtypes", default="float32", help="dtypes with commas (default: float32)")
+    add.add_argument("--models", metavar="DTYPE=MODEL", help="the arithmetic of a dtype: float32=tf32")
     add.add_argument("--seed", type=int, default=0)
     add.add_argument("--timeout", type=float, metavar="SECONDS", help="how long one call may take")
     add.add_argument("--json", metavar="FILE", help="write the report as JSON")
     add.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML")
     add.set_defaults(run=run_check)
+
+
+def models(text):
+    """{"float32": "tf32"} of float32=tf32, several with commas."""
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(dtype and model for dtype, _, model in pairs):
+        raise OptionError(f"--models takes DTYPE=MODEL, such as float32=tf32; got {text!r}")
+    return {dtype: model for dtype, _, model in pairs}
 
 
 def run_check(options):
@@ -120,7 +129,9 @@ def run_check(options):
         dtypes=options.dtypes.split(","),
         seed=options.seed,
         timeout=options.timeout,
+        models=models(options.models) if options.models else None,
     )
+    report.meta |= {"candidate": options.target, "backward": options.backward}
     print(report)
     for path, write in ((options.json, report.to_json), (options.junit, report.to_junit)):
         if path:

@@ -13,13 +13,16 @@ import numpy as np
 from attention_ref.oracle import grain
 from attention_ref.oracle.faults import MISTAKES, Kernel
 from attention_ref.oracle.faults.kernel import Narrow
+from attention_ref.oracle.form import form, raised, varying
 from attention_ref.oracle.observation import BACKWARD, FORWARD, observed
 from attention_ref.oracle.symptoms import symptoms
+from attention_ref.oracle.truth import RESULTS
 
 CLOSE = 1.25  # of several mistakes that explain everything, those nearly as close as the closest are named
 PROBES = 6  # in how many cases a part of a pair is looked for, each with other options
 PAIRS = 2000  # how many pairs are tried if no single mistake explains any part
 TOLD = 4
+NAMES = (*RESULTS, "dq", "dk", "dv")
 
 
 @dataclass(frozen=True)
@@ -41,23 +44,40 @@ class Diagnosis:
     cases: tuple = ()
     forward: tuple = ()
     backward: tuple = ()
+    parts: tuple = ()
 
 
-def diagnose(runs, jobs):
+def diagnose(runs, jobs, deterministic=True):
     """A Diagnosis of the failing runs among `runs`, or None where nothing fails; `jobs` are what was run."""
-    failing = tuple(run.case for run in runs if run.verdict in ("fail", "error"))
+    bad = ("fail", "error") + ("nondeterministic",) * deterministic
+    failing = tuple(run.case for run in runs if run.verdict in bad)
     if not failing:
         return None
     with np.errstate(all="ignore"):
         found = findings(observed(runs, jobs))
-    sentences = [*told(found), symptoms(runs)] if not all(found.values()) or not found else told(found)
-    return Diagnosis(text(sentences), failing, found.get(FORWARD, ()), found.get(BACKWARD, ()))
+    formal, errors, unsteady = form(runs), raised(runs), varying(runs)
+    named = told(found, "that returns" if any(run.verdict == "error" for run in runs) else "")
+    if unsteady and (deterministic or any(random(explained) for explained in found.values())):
+        named = [unsteady, *(named if not any(random(explained) for explained in found.values()) else ())]
+    common = [symptoms(runs)] if (found and not all(found.values())) or not (formal or named or errors) else []
+    parts = tuple(part for part in [*formal, *named, *common, *errors] if part)
+    return Diagnosis(text(parts), failing, found.get(FORWARD, ()), found.get(BACKWARD, ()), parts)
+
+
+def random(explained):
+    """Whether errors that look like rounding, or like nothing, may be those of a candidate that varies."""
+    return not explained or explained[0].rounding
 
 
 def text(sentences):
     """Several sentences as a paragraph that goes on behind a colon."""
     first, *rest = [sentence for sentence in sentences if sentence] or [""]
-    return ". ".join([first, *(sentence[0].upper() + sentence[1:] for sentence in rest)])
+    return ". ".join([first, *map(capitalized, rest)])
+
+
+def capitalized(sentence):
+    """With a capital, unless the sentence begins with the name of a result."""
+    return sentence if sentence.split()[0].strip(",") in NAMES else sentence[0].upper() + sentence[1:]
 
 
 def findings(observations):
@@ -128,7 +148,7 @@ def finding(mistakes, agreement, observations):
     clause = " and ".join(mistake.clause() for mistake in mistakes)
     options = [m.asked for m in mistakes if m.asked]
     asked = {str(seen.truth.options.get(name)) for name in options for seen in observations if seen.failing}
-    asked = asked & {"top_left", "bottom_right"}
+    asked = {one for one in asked & {"top_left", "bottom_right"} if one not in clause}
     return Finding(names, clause, agreement, " or ".join(sorted(asked)))
 
 
@@ -166,11 +186,11 @@ def moves(seen, mistake, side):
     return made is not None and any(name in made and seen.untouched(name, made[name]) is None for name in names)
 
 
-def told(found):
-    """The sentences of the findings, the forward pass first."""
+def told(found, which=""):
+    """The sentences of the findings, the forward pass first; `which` says of which cases."""
     sentences = []
     for side, explained in found.items():
-        what = "every case" if side == FORWARD else "every gradient"
+        what = f"every case {which}".strip() if side == FORWARD else "every gradient"
         if not explained:
             sentences.append(f"no mistake of the catalog, alone or with another, makes these {noun(side)}")
         elif explained[0].names == ():
@@ -203,9 +223,8 @@ def listed(explained):
     """ "to 3e-7 with one thing, or with another: these cases do not tell them apart"."""
     first, *others = explained
     text = f"to {number(first.agreement)} with {first.clause}"
-    if first.asked:
-        text += f"; you were asked for {first.asked}"
     for other in others[: TOLD - 1]:
         text += f", or with {other.clause}"
     text += f", or {len(others) - TOLD + 1} other mistakes" if len(others) >= TOLD else ""
-    return text + (": these cases do not tell them apart" if others else "")
+    text += ": these cases do not tell them apart" if others else ""
+    return text + (f"; you were asked for {first.asked}" if first.asked else "")

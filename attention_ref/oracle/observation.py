@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from attention_ref.oracle.cases import Inputs
+from attention_ref.oracle.compare import compare
 from attention_ref.oracle.faults.rounding import ARITHMETIC
 from attention_ref.oracle.run import Runner
 from attention_ref.oracle.truth import RESULTS, Truth
@@ -92,6 +93,8 @@ class Observation:
     def untouched(self, name, made):
         """Whether a result that passed is what it should be with the mistake as well."""
         want, bound = self.want[name], np.broadcast_to(self.bounds[name], self.want[name].shape)
+        if made.shape != want.shape:
+            return None
         far, _ = self.distance(want, made, bound)
         return (0.0, 0.0) if far <= SLACK else None
 
@@ -158,6 +161,18 @@ def settled(x, largest):
     return np.where(np.abs(x) >= largest, np.copysign(np.inf, x), x)
 
 
+def cast(x, fmt):
+    """A result in the dtype that it should have had."""
+    wide = np.dtype(fmt.wide)
+    return x if x.dtype in (fmt.dtype, wide) and x.dtype != object else x.astype(fmt.dtype)
+
+
+def matches(name, got, evidence, runner):
+    """Whether a result that failed has the right values: then it is only its dtype that is wrong."""
+    wanted = runner.wanted(evidence["want"][name], evidence["bounds"][name])
+    return compare(name, got.astype(runner.fmt.dtype), wanted)[0].verdict == "pass"
+
+
 def observed(runs, jobs):
     """The observations of a check, from its runs and their jobs; what could not be run is left out."""
     found = []
@@ -169,6 +184,10 @@ def observed(runs, jobs):
         failing = {name for name in failing if name in got and got[name].shape == run.evidence["want"][name].shape}
         if failing or passing:
             runner = Runner(job)
+            got = {name: cast(x, runner.fmt) if name in failing else x for name, x in got.items()}
+            right = {name for name in failing if matches(name, got[name], run.evidence, runner)}
+            failing, passing = failing - right, passing | right
+            got = got if failing else {}
             truth = Truth(runner.rule, runner.inputs, job.model, runner.with_dlse())
             checked = frozenset(failing | passing)
             found.append(Observation(run.case, run.dtype, truth, runner.inputs, got, frozenset(failing), checked))

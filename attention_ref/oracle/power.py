@@ -6,6 +6,7 @@ A tolerance that nobody has tried to fool is not a tolerance.
 import copy
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from textwrap import wrap
 
 import numpy as np
@@ -15,14 +16,17 @@ from attention_ref.errors import OptionError
 from attention_ref.op import did_you_mean
 from attention_ref.oracle import formats, precision
 from attention_ref.oracle.cases import Inputs, build
+from attention_ref.oracle.check import require_seed
 from attention_ref.oracle.compare import Wanted, compare
 from attention_ref.oracle.diagnose import findings, text, told
 from attention_ref.oracle.faults import ARITHMETIC, MISTAKES, Kernel, Online, Split, Straight, rounding
 from attention_ref.oracle.observation import BACKWARD, FORWARD, RESULTS, Observation
+from attention_ref.oracle.progress import watched
 from attention_ref.oracle.selection import select
 from attention_ref.oracle.truth import Truth
 
 VERSION = 1
+MANY = 20  # faults, from which a bar is shown
 WIDTH = 100
 NOTHING = 1e-6  # of a bound: what float64 itself rounds
 HOSTS = (Straight, Online, Split)
@@ -41,10 +45,18 @@ class Fault:
     def name(self):
         return self.mistake.name() + " (backward only)" * (self.where == ALONE and not self.mistake.backward_only)
 
+    def __reduce__(self):
+        """By names: a mistake that differs from another only in its tile is in no module under its name."""
+        return restored, (self.mistake.name(), self.host.__name__, self.where)
+
     def kernels(self):
         """(the kernel that goes forward, the one that goes back)."""
         broken = type("Planted", (self.mistake, self.host), {})
         return (self.host if self.where == ALONE else broken), broken
+
+
+def restored(mistake, host, where):
+    return Fault((MISTAKES | ARITHMETIC)[mistake], {kind.__name__: kind for kind in HOSTS}[host], where)
 
 
 @dataclass(frozen=True)
@@ -136,21 +148,59 @@ def finite(x):
     return str(x) if isinstance(x, float) and not np.isfinite(x) else x
 
 
-def power(rule="scaled_dot", cases="core", dtype="float32", *, faults=None, seed=0, model=None, diagnose=True):
+def power(
+    rule="scaled_dot",
+    cases="core",
+    dtype="float32",
+    *,
+    faults=None,
+    seed=0,
+    model=None,
+    diagnose=True,
+    executor=None,
+):
     """A Power: which of the catalog's faults a check of these cases catches in this dtype, and which it names.
 
     `faults` is a list of their names, None for all that concern the dtype. The kernels are NumPy's, with their
-    roundings to the dtype emulated; bfloat16 needs no further package.
+    roundings to the dtype emulated; bfloat16 needs no further package. `executor` spreads the faults.
     """
     rule, fmt = find(rule), formats.find(dtype)
+    require_seed(seed)
     model = precision.find(model or fmt.model).name
-    chosen = select(cases)
-    with np.errstate(all="ignore"):
-        seen = [observation(case, rule, fmt.name, model, seed) for case in chosen if not case.unfit(rule)]
-        outcomes = tuple(outcome(fault, seen, diagnose) for fault in planted(faults, fmt.name))
+    chosen = tuple(case for case in select(cases) if not case.unfit(rule))
+    chosen_faults = planted(faults, fmt.name)
+    trial = partial(tried, Trial(chosen, rule.name, fmt.name, model, seed), diagnose=diagnose)
+    try:
+        tries = (executor.map if executor else map)(trial, chosen_faults)
+        outcomes = tuple(watched(tries, len(chosen_faults), lambda found: found.fault, MANY))
+    finally:
+        observations.cache_clear()
     meta = {"rule": rule.name, "dtype": fmt.name, "model": model, "seed": seed}
-    meta |= {"cases": cases if isinstance(cases, str) else "given one by one", "count": len(seen)}
+    meta |= {"cases": cases if isinstance(cases, str) else "given one by one", "count": len(chosen)}
     return Power(meta, outcomes)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What every fault is tried on; it can be sent to another process."""
+
+    cases: tuple
+    rule: str
+    dtype: str
+    model: str
+    seed: int
+
+
+def tried(trial, fault, diagnose):
+    with np.errstate(all="ignore"):
+        return outcome(fault, observations(trial), diagnose)
+
+
+@lru_cache(maxsize=1)
+def observations(trial):
+    """The inputs and the right answers of all cases, computed once in each process."""
+    rule = find(trial.rule)
+    return [observation(case, rule, trial.dtype, trial.model, trial.seed) for case in trial.cases]
 
 
 def planted(names, dtype):

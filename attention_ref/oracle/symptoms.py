@@ -10,16 +10,10 @@ def symptoms(runs):
     failing = [run for run in runs if run.verdict in ("fail", "error")]
     if not failing:
         return ""
-    parts = [in_common(runs), *troubles(failing), *places(failing)]
+    parts = [in_common(runs), *places(failing)]
     stages = list(dict.fromkeys(run.stage for run in failing if run.stage))
     sentence = "; ".join(part for part in [*parts, *stages[:1]] if part)
     return sentence or "no flag, size or place separates the failing cases from the others"
-
-
-def troubles(failing):
-    """What the candidate did in every failing case alike, whatever the numbers."""
-    sentences = {run.sentence for run in failing}
-    return sentences if len(sentences) == 1 and len(failing) > 1 else ()
 
 
 def places(failing):

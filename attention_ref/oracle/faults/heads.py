@@ -64,6 +64,32 @@ class LayoutRowsFirst(Kernel):
         return np.ascontiguousarray(np.swapaxes(x, -2, -3)).reshape(x.shape)
 
 
+class HeadsAsRows(Kernel):
+    """the axes read as (batch, row, head, width) where they are (batch, head, row, width): it attends over the heads"""
+
+    def read(self, x):
+        return np.swapaxes(x, -2, -3) if x.ndim > 2 else x
+
+    def written(self, x):
+        return self.read(x)
+
+    def shared(self, x):
+        if x.ndim > 2 and x.shape[-3] != self.heads:
+            raise ValueError("as many queries as keys are needed")
+        return x
+
+    def gathered(self, dx, shape):
+        return dx
+
+    def forward(self):
+        results = super().forward()
+        return {name: np.swapaxes(x, -1, -2) if name == "lse" and x.ndim > 1 else x for name, x in results.items()}
+
+    def backward(self, do, dlse=None, o=None, lse=None):
+        dlse, lse = (x if x is None or x.ndim < 2 else np.swapaxes(x, -1, -2) for x in (dlse, lse))
+        return super().backward(do, dlse, o, lse)
+
+
 class OutputHeadsLast(Kernel):
     """the output written as (batch, row, head, width) into the memory of (batch, head, row, width)"""
 
