@@ -127,7 +127,9 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids="+".join)
+@pytest.mark.parametrize(
+    "pair", [pytest.param(p, marks=[pytest.mark.slow] * (n > 1)) for n, p in enumerate(PAIRS)], ids="+".join
+)
 def test_pairs_of_mistakes_are_found(pair):
     candidate, gradients = kernel(*pair)
     found = check(candidate, backward=gradients, cases=SOME).diagnosis

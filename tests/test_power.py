@@ -31,13 +31,12 @@ NEEDED = (
     "softcap-bias,softcap-mask,values-huge,values-last-key,large-last-key,poison-nan-dead-rows,poison-nan-lengths"
 ).split(",")
 INVISIBLE = {"normalizer-epsilon"}
-UNSEEN: dict = {}
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__.rpartition(".")[2])
-@pytest.mark.parametrize("part", [pytest.param(part, marks=[pytest.mark.slow] * (part > 0)) for part in range(3)])
+@pytest.mark.parametrize("part", [pytest.param(part, marks=[pytest.mark.slow] * (part > 0)) for part in range(4)])
 def test_every_mistake_is_caught_and_named(room, part):
-    names = [mistake.name() for mistake in room.CATALOG if mistake.tile not in (32, 64)][part::3]
+    names = [mistake.name() for mistake in room.CATALOG if mistake.tile not in (32, 64)][part::4]
     found = power(cases=CASES[room.__name__.rpartition(".")[2]], faults=names)
     assert {outcome.fault for outcome in found.unseen} <= INVISIBLE
     assert [(o.fault, o.said) for o in found.misnamed] == []
@@ -49,7 +48,7 @@ def test_arithmetic_that_is_too_coarse_is_caught_and_named():
     assert [(o.fault, o.said) for o in found.misnamed] == []
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_faults_are_named_in_low_precision(dtype):
     names = ["causal-strict", "scale-missing", "softcap-after-bias", "heads-interleaved", "rescale-missing-16"]
     names += ["d-missing", "dq-unscaled", "group-first", "lse-base-two", "max-missing", "dropout-unscaled"]
@@ -68,8 +67,7 @@ def test_the_catalog_is_caught(dtype):
     `attention-ref power --dtype …` is the same as a table.
     """
     found = power(cases="core" if "ATTENTION_REF_WHOLE" in os.environ else [*thinned(1), *NEEDED], dtype=dtype)
-    assert {outcome.fault for outcome in found.unseen} <= INVISIBLE | UNSEEN.get(dtype, set())
-    assert all(outcome.score <= 1 for outcome in found.unseen)
+    assert all(o.reason.startswith("below rounding") and o.score <= 1 for o in found.unseen), found.unseen
     assert len(found.misnamed) <= len(found.caught) / 10, [(o.fault, o.said) for o in found.misnamed]
 
 
