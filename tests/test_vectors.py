@@ -277,9 +277,9 @@ def test_the_command_verifies(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("verify", "nowhere:f"), "cannot be loaded"),
-        (("verify", "nowhere"), "module:function"),
-        (("verify", "attention_ref:atention"), "no function 'atention'"),
+        (("verify", "no_such_module:f"), "cannot import no_such_module"),
+        (("verify", "no_such_module"), "module:function"),
+        (("verify", "attention_ref:atention"), "no atention in attention_ref"),
         (("verify", "attention_ref:attention", "--flag", "Masc"), "did you mean 'Mask'"),
         (("verify", "attention_ref:attention", "--rule", "scaled"), "did you mean 'scaled_dot'"),
     ],

@@ -1,15 +1,13 @@
 """`attention-ref vectors`: list, lint, verify a candidate by them, measure ourselves, write, export."""
 
-import importlib
-import importlib.util
 import textwrap
-import types
 from pathlib import Path
 
 from attention_ref.attention import rules
 from attention_ref.errors import OptionError
 from attention_ref.op import did_you_mean
 from attention_ref.oracle.certify import needs
+from attention_ref.oracle.target import load
 from attention_ref.vectors import format as form
 from attention_ref.vectors import verify as verifier
 from attention_ref.vectors.accuracy import REASONS, table
@@ -111,24 +109,6 @@ def print_accuracy(options):
     for row in table(options.data):
         print(row)
     return 0
-
-
-def load(target):
-    """The function of "module:function" or "file.py:function"."""
-    place, colon, name = target.rpartition(":")
-    if not colon:
-        raise OptionError(f"TARGET is module:function or file.py:function; got {target!r}")
-    try:
-        if place.endswith(".py"):
-            module = types.ModuleType(Path(place).stem)
-            exec(compile(Path(place).read_text(), place, "exec"), module.__dict__)
-        else:
-            module = importlib.import_module(place)
-    except (ImportError, FileNotFoundError) as error:
-        raise OptionError(f"TARGET {target!r} cannot be loaded: {error}") from None
-    if not callable(getattr(module, name, None)):
-        raise OptionError(f"TARGET {target!r}: {place} has no function {name!r}")
-    return getattr(module, name)
 
 
 def write(options):
