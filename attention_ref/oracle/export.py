@@ -11,7 +11,7 @@ NAME, VERSION = "attention_ref.check", 1
 WORST = ("index", "got", "want", "error", "ulps", "bound", "score", "term")
 NUMBER = {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}
 TEXT, COUNT = {"type": "string"}, {"type": "integer"}
-VERDICT = {"enum": ["pass", "fail", "error", "nondeterministic", "suspicious", "unsupported"]}
+VERDICT = {"enum": ["pass", "known", "fail", "error", "nondeterministic", "suspicious", "unsupported"]}
 
 
 def strict(properties):
@@ -61,6 +61,9 @@ SCHEMA = {
             "dtypes": {"type": "array", "items": TEXT},
             **{"seed": COUNT, "backward": {"anyOf": [TEXT, {"type": "null"}]}, "deterministic": {"type": "boolean"}},
             "seconds": NUMBER,
+            "backend": TEXT,
+            "preset": {"anyOf": [TEXT, {"type": "null"}]},
+            "vanished": {"type": "array", "items": TEXT},
             "counts": {"type": "object", "additionalProperties": COUNT},
             "diagnosis": {"anyOf": [TEXT, {"type": "null"}]},
             "runs": {"type": "array", "items": RUN_SCHEMA},

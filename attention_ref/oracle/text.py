@@ -8,7 +8,16 @@ import numpy as np
 
 WIDTH = 100
 SHOWN = 5
-COLORS = {"pass": 32, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36, "dim": 2}
+COLORS = {
+    "pass": 32,
+    "known": 33,
+    "fail": 31,
+    "error": 31,
+    "nondeterministic": 35,
+    "suspicious": 33,
+    "unsupported": 36,
+    "dim": 2,
+}
 ORDER = ("o", "lse", "alpha", "dq", "dk", "dv")
 
 
@@ -43,6 +52,7 @@ def page(report, color=False):
         out.add()
         out.add(f"Diagnosis: {report.diagnosis.sentence}", hang=2)
     worst_cases(out, report)
+    deviations(out, report)
     remarks(out, report)
     return "\n".join(out.lines)
 
@@ -53,6 +63,8 @@ def summary(out, report):
     direction = "forward and backward" if meta["backward"] else "forward only"
     n = len(report.runs)
     dtypes = " and ".join(meta["dtypes"])
+    if not meta["backend"].startswith("numpy "):
+        dtypes += f", by {meta['backend']}"
     which = f"{shortened(meta['cases'], 60)}, {plural(n, 'case')}, seed {meta['seed']}, {meta['seconds']:.1f} s"
     what = f"{meta['candidate']} against {meta['rule']}, {direction}, in {dtypes} ({which})"
     if not n or counts["unsupported"] == n:
@@ -173,6 +185,26 @@ def broken(line):
     return [part + " \\" for part in parts[:-1]] + parts[-1:]
 
 
+def deviations(out, report):
+    """What the library is known for: what was seen again, and what was not."""
+    seen = {}
+    for run in report.runs:
+        told = [found.sentence for found in run.results if found.verdict == "known"] or [run.sentence]
+        for sentence in told if run.verdict == "known" or len(told) > 1 else ():
+            seen.setdefault(sentence, {})[run.case] = None
+    for title, sentences in (
+        ("Known deviations", seen),
+        ("Known deviations that were not seen", report.meta["vanished"]),
+    ):
+        if sentences:
+            out.add()
+            out.raw(title)
+        for sentence in sentences:
+            cases = seen.get(sentence, ())
+            names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
+            out.add(sentence + f": {plural(len(cases), 'case')} ({names})" * bool(cases), 2, 4)
+
+
 def remarks(out, report):
     """What was not checked and why, each reason once."""
     lacking, reasons = {}, {}
@@ -196,7 +228,9 @@ def remarks(out, report):
         out.add(f"{sentence}: {plural(len(cases), 'case')} ({names})", 2, 4)
     if not report.meta["backward"]:
         out.add()
-        out.add("Forward only: no backward was given (backward=).")
+        given = "no backward was given (backward=)"
+        own = f"{report.meta['backend'].partition(' ')[0]} has no autodiff, and {given}"
+        out.add(f"Forward only: {own if report.meta['preset'] else given}.")
 
 
 def exactly(x):
