@@ -1,4 +1,4 @@
-"""A candidate in a framework as one that takes and returns NumPy arrays, and its backward by the framework's autodiff."""
+"""A candidate in a framework as one in NumPy, and its backward by the framework's autodiff."""
 
 import inspect
 
@@ -28,6 +28,9 @@ class Adapted:
             inputs = [adapter.value(x) for x in arrays]
             return adapter.results(self.function(*inputs, **{name: adapter.value(x) for name, x in options.items()}))
 
+    def __reduce__(self):
+        return Adapted, (self.adapter, self.candidate)
+
     def backward(self):
         """The framework's own backward of the candidate; None if the framework has none."""
         return Pulled(self) if self.adapter.differentiates else None
@@ -44,6 +47,9 @@ class Pulled:
         self.__code__ = adapted.__code__
         options = None if adapted.options is None else ["dlse", *sorted(adapted.options)]
         declaring(self, options, arrays=("do", *ARRAYS, "o", "lse"))
+
+    def __reduce__(self):
+        return Pulled, (self.adapted,)
 
     def __call__(self, do, q, k, v, o, lse, *, dlse=None, **options):
         adapter = self.adapted.adapter
@@ -73,6 +79,9 @@ class Given:
         self.__name__ = self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
         self.__code__ = getattr(inspect.unwrap(function), "__code__", None)
         declaring(self, options_of(function, 6), arrays=("do", *ARRAYS, "o", "lse"))
+
+    def __reduce__(self):
+        return Given, (self.adapter, self.function)
 
     def __call__(self, *arrays, **options):
         adapter = self.adapter

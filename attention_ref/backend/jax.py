@@ -1,4 +1,4 @@
-"""JAX: arrays are copied; the backward is jax.vjp. 64-bit floats are switched on where a case has them, and only then."""
+"""JAX: arrays are copied; the backward is jax.vjp. 64-bit floats are switched on for a case that has them."""
 
 from contextlib import nullcontext
 

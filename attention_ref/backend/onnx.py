@@ -1,4 +1,4 @@
-"""The ONNX reference evaluator: a candidate is a model whose inputs are q, k, v and options by name, its outputs o and lse.
+"""The ONNX reference evaluator: a candidate is a model with inputs q, k, v and options by name, outputs o and lse.
 
 There is no backward.
 """

@@ -59,7 +59,7 @@ def mentioned(candidate):
         function = waiting.pop(0)
         function = inspect.unwrap(getattr(function, "func", function))
         if not hasattr(function, "__code__"):
-            function = getattr(type(function), "__call__", None)
+            function = vars(type(function)).get("__call__")
         code = getattr(function, "__code__", None)
         if not isinstance(code, CodeType) or code in seen:
             continue

@@ -1,5 +1,7 @@
 """tinygrad: tensors are copied; the backward is Tensor.gradient."""
 
+from shutil import which
+
 import numpy as np
 
 from attention_ref.backend.adapter import Adapter, bfloat16, narrow
@@ -17,6 +19,10 @@ class TinyGrad(Adapter):
             return True
         return device.upper() in self.xp.Device.get_available_devices()
 
+    def place(self):
+        """The CPU by its compiler, clang; without one by the interpreter, which is slow."""
+        return self.device.upper() if self.device else "CPU" if which("clang") else "PYTHON"
+
     @property
     def version(self):
         from importlib.metadata import version
@@ -28,7 +34,7 @@ class TinyGrad(Adapter):
 
     def array(self, x):
         tinygrad = self.xp
-        device = (self.device or "cpu").upper()
+        device = self.place()
         if narrow(x):
             wide = tinygrad.Tensor(x.astype(np.float32), device=device)
             return wide.cast(tinygrad.dtypes.bfloat16).contiguous().realize()

@@ -42,10 +42,11 @@ def check(
 
     It gets NumPy arrays, or those of the framework that it is written in or that `backend` names, and of
     `ar.attention`'s options those that a case uses. `backward(do, q, k, v, o, lse, **options)` returns gradients by
-    name, {"q": dq, …}; it gets the candidate's own o and lse, and dlse= if it declares it. Without one, it is the
-    framework's own; False is none. `preset` names a library's function, whose convention the candidate is called in;
-    without a candidate it is checked itself, on `device`. `cases` is "core", "full", "flag:GQA", a name, or several of these with commas. `models` names the
-    arithmetic that a dtype is computed in where it is not the usual one, such as {"float32": "tf32"}.
+    name, {"q": dq, …}; it gets the candidate's own o and lse, and dlse= if it declares it. Without one it is the
+    framework's own; False is none. `preset` names a library's function: the candidate is called as it is, and without
+    a candidate it is checked itself, on `device`. `cases` is "core", "full", "flag:GQA", a name, or several of these
+    with commas. `models` names the arithmetic that a dtype is computed in where it is not the usual one, such as
+    {"float32": "tf32"}.
     """
     rule = find(rule)
     preset = None if preset is None else presets.find(preset)

@@ -35,10 +35,8 @@ def vanished(runs, known):
     gone = []
     for one in known:
         covered = [run for run in runs if one.covers(run.case, run.dtype) and checked(run, one)]
-        seen = any(
-            one.sentence == told for run in covered for told in [run.sentence, *(c.sentence for c in run.results)]
-        )
-        if covered and not seen:
+        told = {run.sentence for run in covered} | {c.sentence for run in covered for c in run.results}
+        if covered and one.sentence not in told:
             gone.append(one.sentence)
     return gone
 

@@ -50,6 +50,12 @@ class Report:
     def __str__(self):
         return self.text(color=text.on_terminal())
 
+    def figure(self):
+        """(figure, axes) of the errors of the worst case."""
+        from attention_ref.oracle.figure import figure
+
+        return figure(self)
+
     def to_dict(self):
         from attention_ref.oracle.export import to_dict
 

@@ -9,13 +9,7 @@ import numpy as np
 WIDTH = 100
 SHOWN = 5
 COLORS = {
-    "pass": 32,
-    "known": 33,
-    "fail": 31,
-    "error": 31,
-    "nondeterministic": 35,
-    "suspicious": 33,
-    "unsupported": 36,
+    **{"pass": 32, "known": 33, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36},
     "dim": 2,
 }
 ORDER = ("o", "lse", "alpha", "dq", "dk", "dv")
@@ -172,11 +166,13 @@ def how_far(found):
 def command(report, run):
     """The command that runs this one case again."""
     meta = report.meta
-    target = meta["candidate"] if ":" in meta["candidate"] else "TARGET"
+    name = meta["candidate"]
+    target = name if ":" in name or name.startswith("--command") or name == meta["preset"] else "TARGET"
+    preset = f" --preset {meta['preset']}" if meta["preset"] and target != meta["preset"] else ""
     rule = f" --rule {meta['rule']}" if meta["rule"] != "scaled_dot" else ""
     dtype = f" --dtypes {run.dtype}" if run.dtype != "float32" else ""
     backward = f" --backward {meta['backward']}" if ":" in (meta["backward"] or "") else ""
-    return f"attention-ref check {target} --case {run.case} --seed {meta['seed']}{rule}{dtype}{backward}"
+    return f"attention-ref check {target} --case {run.case} --seed {meta['seed']}{rule}{preset}{dtype}{backward}"
 
 
 def broken(line):
@@ -192,10 +188,8 @@ def deviations(out, report):
         told = [found.sentence for found in run.results if found.verdict == "known"] or [run.sentence]
         for sentence in told if run.verdict == "known" or len(told) > 1 else ():
             seen.setdefault(sentence, {})[run.case] = None
-    for title, sentences in (
-        ("Known deviations", seen),
-        ("Known deviations that were not seen", report.meta["vanished"]),
-    ):
+    gone = report.meta["vanished"]
+    for title, sentences in (("Known deviations", seen), ("Known deviations that were not seen", gone)):
         if sentences:
             out.add()
             out.raw(title)

@@ -8,15 +8,14 @@ from typing import Any
 from attention_ref.backend.declare import declaring, options_of
 
 SCALED_DOT = MappingProxyType({"scaled_dot": {}, "dot": {"scale": 1.0}})
-CUDA = "not run on this machine"
 
 
 @dataclass(frozen=True)
 class Known:
     """A deviation that a library is known for: where it shows, and one measured sentence.
 
-    `cases` are patterns of case names, `results` those that are off (none = any) and `dtypes` those in which (none = any).
-    `doubts` are the verdicts that it explains.
+    `cases` are patterns of case names, `results` what is off (none = anything), `dtypes` where (none = in
+    each), `verdicts` what is explained.
     """
 
     sentence: str
@@ -24,7 +23,7 @@ class Known:
     results: tuple = ()
     dtypes: tuple = ()
     link: str = ""
-    doubts: tuple = ("fail",)
+    verdicts: tuple = ("fail",)
 
     def covers(self, case, dtype):
         return (not self.dtypes or dtype in self.dtypes) and any(fnmatchcase(case, one) for one in self.cases)
@@ -32,15 +31,15 @@ class Known:
     def explains(self, case, dtype, result, verdict):
         """Whether it accounts for a verdict on one result of a case."""
         named = not self.results or result in self.results
-        return named and verdict in self.doubts and self.covers(case, dtype)
+        return named and verdict in self.verdicts and self.covers(case, dtype)
 
 
 @dataclass(frozen=True)
 class Preset:
     """A library's function: `call(*arrays, **options)` in the framework's arrays, with the options of `ar.attention`.
 
-    `call` takes the library's function first, if `target` names one. `rules` gives options that a rule implies, `models`
-    the precision model of a dtype in which the library computes more narrowly than the dtype says.
+    `call` takes the library's function first, if `target` names one. `rules` gives options that a rule implies,
+    `models` the precision model of a dtype in which the library computes more narrowly than the dtype says.
     """
 
     name: str
@@ -69,10 +68,20 @@ class Called:
         options = options_of(preset.call, 3 + bool(preset.target))
         declaring(self, None if options is None else sorted(options))
 
+    def __reduce__(self):
+        return rebuilt, (self.preset.name, self.rule, self.candidate)
+
     def __call__(self, *arrays, **options):
         options = self.preset.rules[self.rule] | options
         first = (self.candidate or library_function(self.preset.target),) if self.preset.target else ()
         return self.preset.call(*first, *arrays, **options)
+
+
+def rebuilt(name, rule, candidate):
+    """The same in another process, which finds the preset by its name."""
+    from attention_ref.backend.presets import called, find
+
+    return called(find(name), rule, candidate)
 
 
 def library_function(target):
