@@ -117,7 +117,7 @@ def list_presets():
 
     for preset in presets().values():
         reason = available(preset)
-        print(f"{preset.name:34} {'can be run' if not reason else reason}")
+        print(f"{preset.name:34} {reason or 'can be run'}")
     return PASSED
 
 

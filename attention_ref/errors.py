@@ -11,3 +11,7 @@ class OptionError(ValueError):
 
 class CommandError(RuntimeError):
     """A command that is checked did not answer as the protocol says; the message is the whole sentence."""
+
+
+class Unsupported(NotImplementedError):
+    """What a library or a program cannot say; the message is the whole sentence."""

@@ -7,6 +7,8 @@ import torch
 
 
 def attention(q, k, v, *, causal=False, align="top_left", scale=None):
+    if q.shape[:-2] != k.shape[:-2]:
+        raise NotImplementedError("a key head for every query head only")
     scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if causal:
         # Aligned at the bottom right, whatever was asked for.

@@ -11,7 +11,7 @@ import subprocess
 import numpy as np
 
 from attention_ref.backend import wire
-from attention_ref.errors import CommandError, OptionError
+from attention_ref.errors import CommandError, OptionError, Unsupported
 
 PROTOCOL = "1"
 SECONDS = 60.0
@@ -48,7 +48,7 @@ class Command:
                 words[f"option.{name}"] = json.dumps(x)
         found, words = self.read(self.run(wire.encode(arrays, words)))
         if "unsupported" in words:
-            raise NotImplementedError(words["unsupported"])
+            raise Unsupported(words["unsupported"])
         return found
 
     def run(self, content):

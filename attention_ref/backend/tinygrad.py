@@ -1,5 +1,7 @@
 """tinygrad: tensors are copied; the backward is Tensor.gradient."""
 
+import os
+import sys
 from shutil import which
 
 import numpy as np
@@ -19,9 +21,16 @@ class TinyGrad(Adapter):
             return True
         return device.upper() in self.xp.Device.get_available_devices()
 
+    @property
+    def xp(self):
+        """tinygrad; where there is no compiler for the CPU, on its interpreter, which is slow."""
+        if "tinygrad" not in sys.modules and "DEV" not in os.environ and not which("clang"):
+            os.environ["DEV"] = "PYTHON"
+        return self.load("tinygrad")
+
     def place(self):
-        """The CPU by its compiler, clang; without one by the interpreter, which is slow."""
-        return self.device.upper() if self.device else "CPU" if which("clang") else "PYTHON"
+        """The device that was asked for; None for tinygrad's own choice."""
+        return self.device and self.device.upper()
 
     @property
     def version(self):

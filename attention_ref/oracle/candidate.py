@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attention_ref.errors import CommandError
+from attention_ref.errors import CommandError, Unsupported
 
 RESULTS = ("o", "lse", "alpha")
 STAGES = ("score", "scaled", "capped", "biased", "masked", "dropped")
@@ -96,7 +96,7 @@ def attempt(call):
 def told(error, function):
     """An exception as one sentence, with the line of code it came from and, where it helps, what to do."""
     text = " ".join(str(error).split())
-    if isinstance(error, CommandError):
+    if isinstance(error, (CommandError, Unsupported)):
         return text
     text = f"it raised {type(error).__name__}" + f": {text[:160]}{'…' * (len(text) > 160)}" * bool(text)
     frames = traceback.extract_tb(error.__traceback__)

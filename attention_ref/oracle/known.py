@@ -1,4 +1,4 @@
-"""The deviations that a library is known for: found again, they are reported and do not fail; gone, they are reported too."""
+"""The deviations that a library is known for: seen again, they do not fail; no longer seen, they are reported."""
 
 from dataclasses import replace
 

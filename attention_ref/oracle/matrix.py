@@ -29,7 +29,7 @@ END = "<!-- end of the matrix -->"
 
 def matrix(cases=CASES, dtypes=None, only="", device=None, jobs=2, seed=0):
     """The matrix as plain data: its rows, the versions, the date."""
-    parts = [part for part in wanted(only, dtypes, device)]
+    parts = list(wanted(only, dtypes, device))
     with ThreadPoolExecutor(jobs) as pool:
         rows = [row for found in pool.map(lambda part: rows_of(*part, cases, device, seed), parts) for row in found]
     versions = dict.fromkeys(row["backend"] for row in rows if row.get("backend"))
@@ -163,7 +163,7 @@ def placed(readme, text):
 
 
 def figure(data):
-    """(figure, axes): a heatmap of the worst scores of what passed; what was not checked is gray, findings are marked."""
+    """(figure, axes): a heatmap of the worst scores of what passed; gray was not checked, findings are marked."""
     import numpy as np
     from matplotlib.figure import Figure
 

@@ -8,6 +8,8 @@ from importlib.machinery import SourceFileLoader
 
 from attention_ref.errors import OptionError
 
+FILES: dict[str, str] = {}  # the path of each module that was loaded from a file
+
 
 def load(target):
     """The function that `package.module:name` or `file.py:name` means."""
@@ -41,6 +43,7 @@ def from_file(path):
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(name, module)
+    FILES[name] = path
     spec.loader.exec_module(module)
     return module
 
@@ -53,4 +56,4 @@ def name_of(function):
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     if module == "__main__" and path:
         module = min(os.path.relpath(path), path, key=len)
-    return f"{module}:{name}"
+    return f"{FILES.get(module, module)}:{name}"

@@ -60,7 +60,8 @@ def summary(out, report):
     if not meta["backend"].startswith("numpy "):
         dtypes += f", by {meta['backend']}"
     which = f"{shortened(meta['cases'], 60)}, {plural(n, 'case')}, seed {meta['seed']}, {meta['seconds']:.1f} s"
-    what = f"{meta['candidate']} against {meta['rule']}, {direction}, in {dtypes} ({which})"
+    called = f" as {meta['preset']}" if meta["preset"] not in (None, meta["candidate"]) else ""
+    what = f"{meta['candidate']}{called} against {meta['rule']}, {direction}, in {dtypes} ({which})"
     if not n or counts["unsupported"] == n:
         what += "; nothing could be checked"
     out.add(f"{verdict}  {what}", hang=8)

@@ -6,7 +6,9 @@ Layers with projections get identity matrices, which leave every number as it is
 import numpy as np
 
 from attention_ref.backend.presets.preset import (
+    LEAK,
     SCALED_DOT,
+    Known,
     Preset,
     equal_widths,
     four_axes,
@@ -58,21 +60,17 @@ def own_heads(q, k, v):
         refuse("it has no grouped heads")
 
 
-def dot_product_attention(
-    function, q, k, v, *, allowed=None, bias=None, causal=False, align=None, scale=None, softcap=None
-):
+def dot_product_attention(function, q, k, v, *, allowed=None, bias=None, causal=False, align=None, scale=None):
     (q, k, v), original = joined(q, k, v)
     if causal:
         top_left(q.shape[2], k.shape[2], align)
     q, k, v, scale, values = equal_widths(pad, q, k, v, number("scale", scale))
-    more = {} if softcap is None else {"attn_logits_soft_cap": number("softcap", softcap)}
     o = function(
         *(swapped(x) for x in (q, k, v)),
         bias=with_four_axes(bias),
         mask=with_four_axes(allowed),
         scale=scale,
         is_causal=causal,
-        **more,
     )
     return original(swapped(o)[..., :values])
 
@@ -174,11 +172,37 @@ def called(layer, q, k, v, masks, original, heads):
     return {"o": original(o), "alpha": original(alpha)}
 
 
+DEAD_ROWS = Known(
+    "a row with nothing allowed is not zero: large negative numbers are added, which leaves a mean of values",
+    ("mask-dead-rows", "mask-nothing", "k-lengths-zero", "bias-dead-rows"),
+)
+
 PRESETS = (
-    Preset("keras.dot_product_attention", "keras", dot_product_attention, "keras.ops:dot_product_attention", TESTED),
-    Preset("keras.Attention", "keras", attention, "keras.layers:Attention", TESTED, rules={"dot": {}}),
     Preset(
-        "keras.AdditiveAttention", "keras", additive, "keras.layers:AdditiveAttention", TESTED, rules={"additive": {}}
+        "keras.dot_product_attention",
+        "keras",
+        dot_product_attention,
+        "keras.ops:dot_product_attention",
+        TESTED,
+        known=(LEAK, DEAD_ROWS),
+    ),
+    Preset(
+        "keras.Attention",
+        "keras",
+        attention,
+        "keras.layers:Attention",
+        TESTED,
+        rules={"dot": {}},
+        known=(LEAK, DEAD_ROWS),
+    ),
+    Preset(
+        "keras.AdditiveAttention",
+        "keras",
+        additive,
+        "keras.layers:AdditiveAttention",
+        TESTED,
+        rules={"additive": {}},
+        known=(LEAK, DEAD_ROWS),
     ),
     Preset(
         "keras.MultiHeadAttention",
@@ -187,6 +211,7 @@ PRESETS = (
         "keras.layers:MultiHeadAttention",
         TESTED,
         rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
+        known=(LEAK, DEAD_ROWS),
     ),
     Preset(
         "keras.GroupQueryAttention",
@@ -195,5 +220,6 @@ PRESETS = (
         "keras.layers:GroupQueryAttention",
         TESTED,
         rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
+        known=(LEAK, DEAD_ROWS),
     ),
 )

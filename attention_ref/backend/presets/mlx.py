@@ -1,6 +1,15 @@
 """MLX: mx.fast.scaled_dot_product_attention."""
 
-from attention_ref.backend.presets.preset import Preset, bottom_right, four_axes, number, refuse, with_four_axes
+from attention_ref.backend.presets.preset import (
+    LEAK,
+    Known,
+    Preset,
+    bottom_right,
+    four_axes,
+    number,
+    refuse,
+    with_four_axes,
+)
 
 TESTED = "0.32.4"
 
@@ -18,6 +27,14 @@ def sdpa(function, q, k, v, *, allowed=None, bias=None, causal=False, align=None
     return original(function(q, k, v, scale=scale, mask=mask, sinks=sink))
 
 
+UNIFORM = Known(
+    "a row with nothing allowed by a boolean mask, or by causal, gives the mean of the values, and dv its share",
+    ("causal-bottom-right-tall", "mask-dead-rows", "mask-nothing"),
+    ("o", "dv"),
+    link="https://github.com/ml-explore/mlx/issues/2395",
+)
+NAN_ROWS = Known("a row of nothing but a bias of -inf is NaN, and so are the gradients", ("bias-dead-rows",))
+
 PRESETS = (
     Preset(
         "mlx.sdpa",
@@ -26,5 +43,6 @@ PRESETS = (
         "mlx.core:fast.scaled_dot_product_attention",
         TESTED,
         dtypes=("float32", "float16", "bfloat16"),
+        known=(LEAK, UNIFORM, NAN_ROWS),
     ),
 )

@@ -8,6 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from attention_ref.backend.presets.preset import (
+    LEAK,
+    Known,
     Preset,
     four_axes,
     number,
@@ -137,8 +139,26 @@ def by_runtime(model, arrays):
 
 
 OPSETS = (23, 24, 25)
+BY_OPERATION = {"float16": "f16", "bfloat16": "bf16"}
+NARROW_SCALE = Known(
+    "the scale is an attribute, which is a float32, and its root is taken in float32: 1e-8 off in float64",
+    ("scale", "scale-*"),
+    ("o",),
+    ("float64",),
+)
 PRESETS = (
-    *(Preset(f"onnx.Attention-{n}", "onnx", options(by_reference, n), "", TESTED) for n in OPSETS),
+    *(
+        Preset(
+            f"onnx.Attention-{n}",
+            "onnx",
+            options(by_reference, n),
+            "",
+            TESTED,
+            models=BY_OPERATION,
+            known=(LEAK, NARROW_SCALE),
+        )
+        for n in OPSETS
+    ),
     *(
         Preset(
             f"onnxruntime.Attention-{n}",
@@ -148,6 +168,9 @@ PRESETS = (
             TESTED_RUNTIME,
             dtypes=("float32", "float64", "float16"),
             needs=("onnx",),
+            models=BY_OPERATION | {"float64": "f32"},
+            known=(LEAK,),
+            note="scales are float32, so float64 is bounded as float32",
         )
         for n in OPSETS
     ),

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from attention_ref.backend.declare import declaring, options_of
+from attention_ref.errors import Unsupported
 
 SCALED_DOT = MappingProxyType({"scaled_dot": {}, "dot": {"scale": 1.0}})
 
@@ -32,6 +33,10 @@ class Known:
         """Whether it accounts for a verdict on one result of a case."""
         named = not self.results or result in self.results
         return named and verdict in self.verdicts and self.covers(case, dtype)
+
+
+POISON = ("poison-nan-*", "poison-inf-*")
+LEAK = Known("a masked NaN or infinity reaches results as 0 * NaN: what is masked is added or multiplied away", POISON)
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,8 @@ class Called:
 
     def __init__(self, preset, rule, candidate=None):
         self.preset, self.rule, self.candidate = preset, rule, candidate
-        self.__name__ = self.__qualname__ = preset.name
-        self.__module__ = ""
-        if candidate is not None:
-            self.__qualname__ = f"{getattr(candidate, '__qualname__', type(candidate).__name__)} as {preset.name}"
+        self.__module__ = getattr(candidate, "__module__", "")
+        self.__name__ = self.__qualname__ = getattr(candidate, "__qualname__", preset.name)
         options = options_of(preset.call, 3 + bool(preset.target))
         declaring(self, None if options is None else sorted(options))
 
@@ -96,7 +99,7 @@ def library_function(target):
 
 
 def refuse(sentence):
-    raise NotImplementedError(sentence)
+    raise Unsupported(sentence)
 
 
 def number(name, x):

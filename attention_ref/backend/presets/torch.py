@@ -3,6 +3,7 @@
 import warnings
 
 from attention_ref.backend.presets.preset import (
+    POISON,
     Known,
     Preset,
     equal_widths,
@@ -182,15 +183,26 @@ def mha(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths=Non
 
 
 LEAK = Known(
-    "a masked NaN or infinity in v reaches the output, and in k or q the gradients, as 0 * NaN: masks are added, not selected",
-    ("poison-nan-*", "poison-inf-*"),
+    "a masked NaN or infinity in v reaches the output, and in k or q the gradients, as 0 * NaN",
+    POISON,
     link="https://github.com/pytorch/pytorch/issues/101967",
+)
+NARROW_DV = Known(
+    "dv is summed over blocks of queries in the narrow dtype on a CPU: up to 1.7 times the bound of a float32 sum",
+    ("values-peaked", "values-last-key"),
+    ("dv",),
+    ("float16", "bfloat16"),
+)
+NAN_ROWS = Known(
+    "a row with nothing allowed is NaN, and so are all gradients, as need_weights=True, the default, has it",
+    ("k-lengths-zero", "mask-dead-rows", "mask-nothing"),
+    link="https://github.com/pytorch/pytorch/issues/41508",
 )
 
 PRESETS = (
     Preset("torch.sdpa", "torch", sdpa, SDPA, TESTED, known=(LEAK,)),
     Preset("torch.sdpa.math", "torch", by_backend("MATH", False), SDPA, TESTED, known=(LEAK,)),
-    Preset("torch.sdpa.flash", "torch", by_backend("FLASH_ATTENTION", True), SDPA, TESTED, known=(LEAK,)),
+    Preset("torch.sdpa.flash", "torch", by_backend("FLASH_ATTENTION", True), SDPA, TESTED, known=(LEAK, NARROW_DV)),
     Preset(
         "torch.sdpa.efficient",
         "torch",
@@ -215,7 +227,16 @@ PRESETS = (
         flex,
         "torch.nn.attention.flex_attention:flex_attention",
         TESTED,
+        known=(LEAK,),
         note="not compiled; it has no backward on a CPU",
     ),
-    Preset("torch.mha", "torch", mha, "torch.nn:MultiheadAttention", TESTED, rules={"scaled_dot": {}}),
+    Preset(
+        "torch.mha",
+        "torch",
+        mha,
+        "torch.nn:MultiheadAttention",
+        TESTED,
+        rules={"scaled_dot": {}},
+        known=(LEAK, NAN_ROWS),
+    ),
 )
