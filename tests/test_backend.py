@@ -1,4 +1,4 @@
-"""The contract of every adapter that is installed: arrays, dtypes, autodiff, recognition; and that nothing else is loaded."""
+"""The contract of every adapter that is installed: arrays, dtypes, autodiff, recognition; nothing else is loaded."""
 
 import subprocess
 import sys
@@ -89,9 +89,9 @@ def test_arrays_go_in_and_come_back_bit_for_bit(name):
     adapter = find(name)
     for dtype in [dtype for dtype in adapter.dtypes if dtype != "bfloat16" or find_spec("ml_dtypes")]:
         x = numbers(dtype)
-        for one in (x, x[::-1], x[:, ::2], x.T, x[:0], x[0, 0].reshape(())):
+        for one in (x, x[::-1], x[:, ::2], x.T, x[:0], x[:1, 0].reshape(())):
             with adapter.scope([one]):
-                there = adapter.array(np.array(one) if not one.flags.owndata and name == "numpy" else one)
+                there = adapter.array(one)
                 assert adapter.owns(there), dtype
                 back = adapter.numpy(there)
             assert back.dtype == x.dtype
@@ -149,71 +149,6 @@ def test_what_is_written_into_an_input_or_is_a_view_of_it_is_seen_or_impossible(
 def test_a_device_that_is_not_there_is_refused(name):
     with pytest.raises((ar.OptionError, RuntimeError), match="device"):
         find(name, "no_such_device")
-
-
-@pytest.mark.torch
-def test_lse_and_options_have_gradients_in_torch():
-    import torch
-
-    def attention(q, k, v, *, bias=None, scale=None):
-        s = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
-        s = s if bias is None else s + bias
-        return {"o": torch.softmax(s, -1) @ v, "lse": torch.logsumexp(s, -1)}
-
-    report = ar.check(attention, cases="bias,scale-by-head,shape-17x17", dtypes=("float32", "bfloat16", "float64"))
-    gradients = {c.result for run in report.runs if run.dtype != "bfloat16" for c in run.results if c.verdict == "pass"}
-    assert gradients == {"o", "lse", "dq", "dk", "dv", "dbias", "dscale"}
-    assert report.meta["backward"] == "the autodiff of torch"
-
-    def detached(q, k, v):
-        found = attention(q, k, v)
-        return {"o": found["o"], "lse": found["lse"].detach()}
-
-    assert ar.check(detached, cases="shape-17x17").runs[0].verdict == "fail"
-
-
-@pytest.mark.torch
-def test_a_given_backward_is_called_in_the_framework_and_false_is_none():
-    import torch
-
-    def attention(q: torch.Tensor, k, v):
-        return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1) @ v
-
-    def backward(do, q, k, v, o, lse):
-        assert isinstance(do, torch.Tensor)
-        alpha = torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1)
-        return {"v": alpha.transpose(-1, -2) @ do}
-
-    report = ar.check(attention, backward=backward, cases="shape-17x17")
-    assert [c.verdict for c in report.runs[0].results if c.result == "dv"] == ["pass"]
-    assert ar.check(attention, backward=False, cases="shape-17x17").meta["backward"] is None
-
-
-@pytest.mark.torch
-def test_a_function_of_numpy_that_uses_torch_inside_gets_numpy():
-    import torch
-
-    def inside(q, k, v):
-        q, k, v = (torch.from_numpy(np.array(x)) for x in (q, k, v))
-        return (torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1) @ v).numpy()
-
-    report = ar.check(inside, cases="shape-17x17")
-    assert report.meta["backend"].startswith("numpy ")
-    assert report.passed
-
-
-@pytest.mark.onnx
-def test_a_model_is_a_candidate():
-    from attention_ref.backend.presets import onnx as presets
-
-    kinds = tuple(
-        (name, "float32", shape)
-        for name, shape in (("q", (2, 3, 17, 16)), ("k", (2, 3, 17, 16)), ("v", (2, 3, 17, 11)))
-    )
-    model = presets.model(23, kinds, ()).proto
-    for name in {"onnx", "onnxruntime"} & set(installed()):
-        report = ar.check(model, backend=name, cases="shape-17x17,bias")
-        assert [run.verdict for run in report.runs] == ["pass", "unsupported"], str(report)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "numpy"])

@@ -48,7 +48,7 @@ def test_the_line_of_a_report_runs_the_case_again(kernel, capsys, monkeypatch):
     assert cli.main(["check", f"{kernel}:wrong", "--cases", "causal,shape-15x15", "--seed", "4"]) == 1
     page = capsys.readouterr().out
     line = page.replace(" \\\n", " ").partition("    attention-ref")[2].partition("\n")[0]
-    line = f"attention-ref{line}"
+    line = " ".join(f"attention-ref{line}".split())
     assert "--case causal --seed 4" in line
     again = shlex.split(line)[1:]
     monkeypatch.syspath_prepend(str(kernel).rpartition("/")[0])

@@ -76,7 +76,7 @@ def test_a_candidate_is_called_as_the_library_is():
     made = Preset("made.up", "numpy", as_library, "attention_ref:attention")
     report = ar.check(torchlike, preset=made, cases="mask-half")
     assert report.passed
-    assert "torchlike as made.up against scaled_dot" in str(report)
+    assert "torchlike as made.up against scaled_dot" in " ".join(str(report).split())
 
 
 def test_models_of_a_preset_bound_a_dtype_more_widely():
@@ -128,27 +128,3 @@ def test_a_preset_by_its_name_on_the_command_line(capsys, monkeypatch, tmp_path)
     assert "made.up" in capsys.readouterr().out
     assert cli.main(["check", "made.upp"]) == 2
     assert "did you mean 'made.up'" in capsys.readouterr().err
-
-
-TORCH = ("torch.sdpa", "torch.sdpa.math", "torch.sdpa.flash", "torch.mha")
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize("name", TORCH)
-def test_torch_passes_but_for_what_it_is_known_for(name):
-    report = ar.check(preset=name, cases="shape-17x17,causal,gqa,mask-dead-rows,bias,poison-nan-mask,shared-kv")
-    assert report.passed, str(report)
-    assert report.counts()["known"] >= 1
-    assert report.meta["vanished"] == []
-
-
-@pytest.mark.torch
-def test_a_users_function_in_torchs_convention():
-    import torch
-
-    def wrong(q, k, v, attn_mask=None, is_causal=False, scale=None, enable_gqa=False):
-        mask = None if attn_mask is None else ~attn_mask
-        return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-
-    report = ar.check(wrong, preset="torch.sdpa", cases="mask-half,shape-17x17")
-    assert [run.verdict for run in report.runs] == ["fail", "pass"]

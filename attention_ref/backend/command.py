@@ -61,8 +61,8 @@ class Command:
         except OSError as error:
             raise CommandError(f"it cannot be started: {error.strerror}: {self.arguments[0]}") from None
         if done.returncode:
-            last = done.stderr.decode(errors="replace").strip().splitlines()
-            raise CommandError(ended(done.returncode) + f": {last[-1][:160]}" * bool(last))
+            said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:160]
+            raise CommandError(ended(done.returncode) + f": {said}" * bool(said))
         return done.stdout
 
     def read(self, content):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
@@ -60,6 +61,9 @@ class Preset:
     device: str | None = None
     note: str = ""
 
+    def __reduce__(self):
+        return rebuilt, (self.call.__module__, self.name)
+
 
 class Called:
     """A preset's function under one rule."""
@@ -71,26 +75,19 @@ class Called:
         options = options_of(preset.call, 3 + bool(preset.target))
         declaring(self, None if options is None else sorted(options))
 
-    def __reduce__(self):
-        return rebuilt, (self.preset.name, self.rule, self.candidate)
-
     def __call__(self, *arrays, **options):
         options = self.preset.rules[self.rule] | options
         first = (self.candidate or library_function(self.preset.target),) if self.preset.target else ()
         return self.preset.call(*first, *arrays, **options)
 
 
-def rebuilt(name, rule, candidate):
-    """The same in another process, which finds the preset by its name."""
-    from attention_ref.backend.presets import called, find
-
-    return called(find(name), rule, candidate)
+def rebuilt(module, name):
+    """A preset in another process: the one of this name in its library's file."""
+    return next(preset for preset in import_module(module).PRESETS if preset.name == name)
 
 
 def library_function(target):
     """What `module:name` means."""
-    from importlib import import_module
-
     module, _, name = target.partition(":")
     found = import_module(module)
     for part in name.split("."):
