@@ -37,9 +37,9 @@ class Jax(Adapter):
         if x.dtype.kind in "iu" and not jax.config.jax_enable_x64:
             x = x.astype(np.int32)
         if self.device is None:
-            return jax.numpy.asarray(np.ascontiguousarray(x))
+            return jax.numpy.asarray(np.asarray(x, order="C"))
         kind = "gpu" if self.device == "cuda" else self.device
-        return jax.device_put(np.ascontiguousarray(x), jax.devices(kind)[0])
+        return jax.device_put(np.asarray(x, order="C"), jax.devices(kind)[0])
 
     def numpy(self, x):
         return np.array(x) if self.owns(x) else x

@@ -31,7 +31,7 @@ class Mlx(Adapter):
         mx = self.xp
         if narrow(x):
             return mx.array(x.astype(np.float32)).astype(mx.bfloat16)
-        return mx.array(np.ascontiguousarray(x), dtype=getattr(mx, "bool_" if x.dtype == bool else x.dtype.name))
+        return mx.array(np.asarray(x, order="C"), dtype=getattr(mx, "bool_" if x.dtype == bool else x.dtype.name))
 
     def numpy(self, x):
         if not self.owns(x):

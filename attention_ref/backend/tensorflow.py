@@ -25,7 +25,7 @@ class TensorFlow(Adapter):
         with tf.device(where):
             if narrow(x):
                 return tf.cast(tf.constant(x.astype(np.float32)), tf.bfloat16)
-            return tf.constant(np.ascontiguousarray(x))
+            return tf.constant(np.asarray(x, order="C"))
 
     def numpy(self, x):
         if not self.owns(x):

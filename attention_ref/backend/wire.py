@@ -17,7 +17,7 @@ def encode(arrays, words):
     """The bytes for arrays by name and a dictionary of strings."""
     header, parts, at = {"__metadata__": words}, [], 0
     for name, x in arrays.items():
-        content = np.ascontiguousarray(x).tobytes()
+        content = x.tobytes()
         header[name] = {
             "dtype": DTYPES[x.dtype.name],
             "shape": list(x.shape),
