@@ -30,6 +30,7 @@ def add_check(add):
     which.add_argument("--case", metavar="NAME", help="one case by its name")
     which.add_argument("--cases", default="core", help="core, full, flag:GQA, or several with commas (default: core)")
     add.add_argument("--dtype", "--dtypes", dest="dtypes", default="float32", help="dtypes with commas")
+    add.add_argument("--models", metavar="DTYPE=MODEL", help="the arithmetic of a dtype: float32=tf32")
     add.add_argument("--seed", type=int, default=0)
     add.add_argument("--jobs", type=int, default=1, metavar="N", help="processes to share the cases")
     add.add_argument("--timeout", type=float, metavar="SECONDS", help="how long one call may take")
@@ -55,20 +56,31 @@ def run_check(options):
             timeout=options.timeout,
             device=options.device,
             executor=executor,
+            models=models(options.models) if options.models else None,
             **arguments,
         )
+    if options.target and ":" in options.target:
+        report.meta |= {"candidate": options.target}
+    if options.backward:
+        report.meta |= {"backward": options.backward}
     print(report)
     for path, write in ((options.json, report.to_json), (options.junit, report.to_junit)):
         if path:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(write())
     if options.figure:
-        from attention_ref.oracle.figure import draw
-
-        draw(report, options.figure)
+        report.figure()[0].savefig(options.figure, dpi=150)
     if all(run.verdict == "unsupported" for run in report.runs):
         return NOTHING
     return PASSED if report.passed else FAILED
+
+
+def models(text):
+    """{"float32": "tf32"} of float32=tf32, several with commas."""
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(dtype and model for dtype, _, model in pairs):
+        raise OptionError(f"--models takes DTYPE=MODEL, such as float32=tf32; got {text!r}")
+    return {dtype: model for dtype, _, model in pairs}
 
 
 def what(options):

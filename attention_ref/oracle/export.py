@@ -40,6 +40,7 @@ RESULT_SCHEMA = strict(
     {
         **{"result": TEXT, "verdict": VERDICT, "sentence": TEXT, "worst": {"anyOf": [WORST_SCHEMA, {"type": "null"}]}},
         **{"wrong": COUNT, "size": COUNT, "where": TEXT, "band": {"anyOf": [NUMBER, {"type": "null"}]}},
+        "varies": {"type": "boolean"},
     }
 )
 RUN_SCHEMA = strict(
@@ -60,6 +61,9 @@ SCHEMA = {
             **{name: TEXT for name in ("candidate", "rule", "cases")},
             "dtypes": {"type": "array", "items": TEXT},
             **{"seed": COUNT, "backward": {"anyOf": [TEXT, {"type": "null"}]}, "deterministic": {"type": "boolean"}},
+            "timeout": {"anyOf": [NUMBER, {"type": "null"}]},
+            "models": {"type": "object", "additionalProperties": TEXT},
+            "unknown": {"type": "array", "items": TEXT},
             "seconds": NUMBER,
             "backend": TEXT,
             "preset": {"anyOf": [TEXT, {"type": "null"}]},

@@ -50,11 +50,14 @@ class Report:
     def __str__(self):
         return self.text(color=text.on_terminal())
 
-    def figure(self):
-        """(figure, axes) of the errors of the worst case."""
-        from attention_ref.oracle.figure import figure
+    def figure(self, case=None, *, results=None, tile=None, figure=None):
+        """(figure, axes): heatmaps of where the wrong results of a failing run are off, the worst run unless `case`.
 
-        return figure(self)
+        `tile` is the kernel's (rows, columns), drawn as a grid. `ar.plot.save` writes the figure.
+        """
+        from attention_ref.oracle.picture import draw
+
+        return draw(self, case, results, tile, figure)
 
     def to_dict(self):
         from attention_ref.oracle.export import to_dict

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from shlex import quote
 from textwrap import wrap
 
 import numpy as np
@@ -40,11 +41,10 @@ class Page:
 def page(report, color=False):
     out = Page(color)
     summary(out, report)
+    if report.diagnosis is not None:
+        diagnosis(out, report)
     for dtype in report.meta["dtypes"]:
         table(out, report, dtype)
-    if report.diagnosis is not None:
-        out.add()
-        out.add(f"Diagnosis: {report.diagnosis.sentence}", hang=2)
     worst_cases(out, report)
     deviations(out, report)
     remarks(out, report)
@@ -68,6 +68,19 @@ def summary(out, report):
     out.lines[0] = out.lines[0].replace(verdict, out.paint(verdict, "pass" if report.passed else "fail"), 1)
     shown = [out.paint(f"{count} {verdict}", verdict) for verdict, count in counts.items() if count]
     out.raw(f"        {' · '.join(shown)}")
+
+
+def diagnosis(out, report):
+    """What is wrong, and the smallest case that shows it."""
+    out.add()
+    first, *others = report.diagnosis.parts
+    out.add(f"Diagnosis: {first}", hang=2)
+    for part in others:
+        out.add(f"and {part}", 2, 4)
+    run = min(report.failures(), key=lambda run: (run.verdict == "error", run.size.queries * run.size.keys))
+    out.raw("Next: run the smallest case that shows it by itself")
+    for line in broken(command(report, run)):
+        out.raw(f"  {line}")
 
 
 def table(out, report, dtype):
@@ -172,8 +185,12 @@ def command(report, run):
     preset = f" --preset {meta['preset']}" if meta["preset"] and target != meta["preset"] else ""
     rule = f" --rule {meta['rule']}" if meta["rule"] != "scaled_dot" else ""
     dtype = f" --dtypes {run.dtype}" if run.dtype != "float32" else ""
-    backward = f" --backward {meta['backward']}" if ":" in (meta["backward"] or "") else ""
-    return f"attention-ref check {target} --case {run.case} --seed {meta['seed']}{rule}{preset}{dtype}{backward}"
+    model = f" --models {run.dtype}={meta['models'][run.dtype]}" if run.dtype in meta["models"] else ""
+    backward = f" --backward {quote(meta['backward'])}" if ":" in (meta["backward"] or "") else ""
+    timeout = f" --timeout {meta['timeout']:g}" if meta["timeout"] else ""
+    target = target if target.startswith("--command") else quote(target)
+    line = f"attention-ref check {target} --case {run.case} --seed {meta['seed']}"
+    return line + rule + preset + dtype + model + backward + timeout
 
 
 def broken(line):
@@ -221,6 +238,10 @@ def remarks(out, report):
     for sentence, cases in reasons.items():
         names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
         out.add(f"{sentence}: {plural(len(cases), 'case')} ({names})", 2, 4)
+    if report.meta["unknown"]:
+        some = ", ".join(f"{name}=" for name in report.meta["unknown"])
+        out.add()
+        out.add(f"No case gives {some}: options come under the names that ar.attention has for them.", 0, 2)
     if not report.meta["backward"]:
         out.add()
         given = "no backward was given (backward=)"
