@@ -46,9 +46,16 @@ def run_matrix(options):
     for row in data["rows"]:
         if row.get("findings"):
             print(f"finding: {row['preset']} {row['rule']} {row['dtype']}: {', '.join(row['findings'])}")
-        for sentence in row.get("vanished", ()):
-            print(f"no longer seen: {row['preset']} {row['rule']} {row['dtype']}: {sentence}")
+    for preset, sentence in gone(data["rows"]):
+        print(f"no longer seen: {preset}: {sentence}")
     return status(data)
+
+
+def gone(rows):
+    """(preset, sentence) of what is known of a preset and was seen in none of its rows."""
+    seen = {(row["preset"].partition(" ")[0], sentence) for row in rows for sentence in row.get("known", ())}
+    known = [(row["preset"].partition(" ")[0], sentence) for row in rows for sentence in row.get("vanished", ())]
+    return [pair for pair in dict.fromkeys(known) if pair not in seen]
 
 
 def put(path, text):
