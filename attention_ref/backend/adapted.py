@@ -15,7 +15,7 @@ class Adapted:
     def __init__(self, adapter, candidate):
         self.adapter, self.candidate = adapter, candidate
         self.function = adapter.function(candidate)
-        self.__module__ = getattr(candidate, "__module__", None)
+        self.__module__ = getattr(candidate, "__module__", "") or ""
         name = getattr(candidate, "__qualname__", None) or getattr(candidate, "__name__", type(candidate).__name__)
         self.__name__ = self.__qualname__ = name
         self.__code__ = getattr(inspect.unwrap(candidate), "__code__", None)
@@ -43,7 +43,7 @@ class Pulled:
 
     def __init__(self, adapted):
         self.adapted = adapted
-        self.__module__, self.__name__ = None, f"the autodiff of {adapted.adapter.name}"
+        self.__module__, self.__name__ = "", f"the autodiff of {adapted.adapter.name}"
         self.__code__ = adapted.__code__
         options = None if adapted.options is None else ["dlse", *sorted(adapted.options)]
         declaring(self, options, arrays=("do", *ARRAYS, "o", "lse"))
@@ -75,7 +75,7 @@ class Given:
 
     def __init__(self, adapter, function):
         self.adapter, self.function = adapter, function
-        self.__module__ = getattr(function, "__module__", None)
+        self.__module__ = getattr(function, "__module__", "") or ""
         self.__name__ = self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
         self.__code__ = getattr(inspect.unwrap(function), "__code__", None)
         declaring(self, options_of(function, 6), arrays=("do", *ARRAYS, "o", "lse"))

@@ -40,7 +40,7 @@ class Keras(Adapter):
         return BELOW[name](self.device)
 
     @property
-    def differentiates(self):
+    def differentiates(self):  # type: ignore[override]
         return self.below.differentiates
 
     @property

@@ -31,7 +31,8 @@ def matrix(cases=CASES, dtypes=None, only="", device=None, jobs=2, seed=0):
     """The matrix as plain data: its rows, the versions, the date."""
     parts = list(wanted(only, dtypes, device))
     with ThreadPoolExecutor(jobs) as pool:
-        rows = [row for found in pool.map(lambda part: rows_of(*part, cases, device, seed), parts) for row in found]
+        found = [pool.submit(rows_of, part, cases, device, seed) for part in parts]
+        rows = [row for one in found for row in one.result()]
     versions = dict.fromkeys(row["backend"] for row in rows if row.get("backend"))
     return {
         "date": date.today().isoformat(),
@@ -51,13 +52,14 @@ def wanted(only, dtypes, device):
         for rule in preset.rules:
             tested = [dtype for dtype in preset.dtypes if dtypes is None or dtype in dtypes]
             backends = [name for name in ("torch", "jax", "tensorflow") if find_spec(name)]
-            for below in backends or [None] if preset.backend == "keras" else [None]:
+            for below in backends if preset.backend == "keras" and backends else [""]:
                 if tested:
                     yield preset, rule, tested, below
 
 
-def rows_of(preset, rule, dtypes, below, cases, device, seed):
+def rows_of(part, cases, device, seed):
     """The rows of one preset under one rule, checked in a process of its own."""
+    preset, rule, dtypes, below = part
     name = preset.name + f" ({below})" * bool(below)
     heads = [{"preset": name, "rule": rule, "dtype": dtype} for dtype in dtypes]
     reason = presets.available(preset, preset.device or device) if not below else kept(preset)
