@@ -21,7 +21,7 @@ def made(verdict="pass", result="o", score=0.25, sentence=""):
 def run(case, *results, dtype="float32", verdict=None):
     verdict = verdict or min((one["verdict"] for one in results), key=matrix.ORDER.index)
     return {
-        "case": case, "dtype": dtype, "verdict": verdict, "sentence": "", "results": list(results), "model": "f32",
+        "case": case, "dtype": dtype, "verdict": verdict, "sentence": next((one["sentence"] for one in results if one["verdict"] == verdict), ""), "results": list(results), "model": "f32",
         "seconds": 0.5,
     }  # fmt: skip
 
