@@ -6,7 +6,7 @@ import re
 import sys
 import textwrap
 
-from attention_ref import __version__, mechanisms, rules
+from attention_ref import __version__, command_check, command_matrix, mechanisms, rules
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.formula import readable
 from attention_ref.oracle import certify
@@ -55,7 +55,14 @@ def parser(argv=()):
     add.set_defaults(run=print_rules)
     add = commands.add_parser("mechanisms", help="print the catalog of mechanisms")
     add.set_defaults(run=print_mechanisms)
-    add_check(commands.add_parser("check", help="check an attention function against the oracle"))
+    raw = argparse.RawDescriptionHelpFormatter
+    text = "check an attention function against the oracle"
+    command_check.add_check(commands.add_parser("check", help=text, formatter_class=raw))
+    command_check.add_cases(
+        commands.add_parser("cases", help="list the cases, and the bug that each is there to catch")
+    )
+    command_check.add_explain(commands.add_parser("explain", help="print a case: its inputs and what should come out"))
+    command_matrix.add_matrix(commands.add_parser("matrix", help="check every preset that can run here"))
     add = commands.add_parser("power", help="plant faults in correct kernels and see which a check finds and names")
     add.add_argument("--rule", default="scaled_dot", help="the attention rule (default: scaled_dot)")
     add.add_argument("--cases", default="core", help="as for check (default: core)")
@@ -91,53 +98,6 @@ def parser(argv=()):
     add.add_argument("--plot", metavar="FILE", help="draw time and memory against L into FILE")
     add.set_defaults(run=run_bench)
     return top
-
-
-def add_check(add):
-    add.add_argument("target", metavar="TARGET", help="package.module:function or file.py:function")
-    add.add_argument("--backward", metavar="TARGET", help="the function's backward")
-    add.add_argument("--rule", default="scaled_dot", help="the attention rule (default: scaled_dot)")
-    which = add.add_mutually_exclusive_group()
-    which.add_argument("--case", metavar="NAME", help="one case by its name")
-    which.add_argument("--cases", default="core", help="core, full, flag:GQA, or several with commas (default: core)")
-    add.add_argument("--dtypes", default="float32", help="dtypes with commas (default: float32)")
-    add.add_argument("--models", metavar="DTYPE=MODEL", help="the arithmetic of a dtype: float32=tf32")
-    add.add_argument("--seed", type=int, default=0)
-    add.add_argument("--timeout", type=float, metavar="SECONDS", help="how long one call may take")
-    add.add_argument("--json", metavar="FILE", help="write the report as JSON")
-    add.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML")
-    add.set_defaults(run=run_check)
-
-
-def models(text):
-    """{"float32": "tf32"} of float32=tf32, several with commas."""
-    pairs = [pair.partition("=") for pair in text.split(",")]
-    if not all(dtype and model for dtype, _, model in pairs):
-        raise OptionError(f"--models takes DTYPE=MODEL, such as float32=tf32; got {text!r}")
-    return {dtype: model for dtype, _, model in pairs}
-
-
-def run_check(options):
-    from attention_ref.oracle.check import check
-    from attention_ref.oracle.target import load
-
-    report = check(
-        load(options.target),
-        options.rule,
-        backward=options.backward and load(options.backward),
-        cases=options.case or options.cases,
-        dtypes=options.dtypes.split(","),
-        seed=options.seed,
-        timeout=options.timeout,
-        models=models(options.models) if options.models else None,
-    )
-    report.meta |= {"candidate": options.target, "backward": options.backward}
-    print(report)
-    for path, write in ((options.json, report.to_json), (options.junit, report.to_junit)):
-        if path:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(write())
-    return 0 if report.passed else 1
 
 
 def run_power(options):

@@ -12,7 +12,7 @@ NEEDS = {
     "jax": ("test_library_jax.py", "test_vectors_jax.py"),
     "onnxruntime": ("test_vectors_onnx.py",),
     "flint": ("test_certify.py",),
-    "onnx": ("test_library_onnx.py",),
+    "onnx": ("test_library_onnx.py", "test_onnx_backend.py"),
     "distributed": ("test_library_dask.py",),
     "ml_dtypes": ("test_lowprecision*.py",),
     "seaborn": ("test_plot_seaborn.py",),

@@ -21,7 +21,7 @@ FLOORS = {
     5: ("oracle",),
     6: ("vectors",),
     7: ("__init__",),
-    8: ("bench", "demo"),
+    8: ("bench", "command_check", "command_matrix", "demo"),
     9: ("cli", "pytest_plugin", "__main__"),
 }
 CONTRIBUTING = HOUSE.parent / "CONTRIBUTING.md"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from attention_ref.errors import CommandError, Unsupported
+
 RESULTS = ("o", "lse", "alpha")
 STAGES = ("score", "scaled", "capped", "biased", "masked", "dropped")
 RESULT_OF = {"forward": "return o, (o, lse) or a dict with 'o'", "backward": 'return a dict such as {"q": dq, "k": dk}'}
@@ -97,6 +99,8 @@ def attempt(call):
 def told(error, function, role="forward"):
     """An exception as one sentence, with the line of code it came from and, where it helps, what to do."""
     text = " ".join(str(error).split())
+    if isinstance(error, (CommandError, Unsupported)):
+        return text
     text = f"it raised {type(error).__name__}" + f": {text[:160]}{'…' * (len(text) > 160)}" * bool(text)
     frames = traceback.extract_tb(error.__traceback__)
     home = getattr(getattr(plain(function), "__code__", None), "co_filename", None)

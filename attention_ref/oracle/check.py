@@ -8,23 +8,25 @@ from numbers import Integral
 from time import perf_counter
 
 from attention_ref.attention import attention, find
+from attention_ref.backend import kind, presets
 from attention_ref.errors import OptionError
-from attention_ref.op import did_you_mean
 from attention_ref.oracle import formats, precision
+from attention_ref.oracle.adapt import adapt
 from attention_ref.oracle.candidate import declared
 from attention_ref.oracle.diagnose import diagnose
+from attention_ref.oracle.known import explained, vanished
 from attention_ref.oracle.progress import watched
 from attention_ref.oracle.report import Report
 from attention_ref.oracle.run import CaseRun, Job, run
 from attention_ref.oracle.selection import select
 from attention_ref.oracle.target import name_of
 
-BACKENDS = ("numpy",)
-LONG = 200
+MODELS = ("onnx", "onnxruntime")  # backends whose candidates are models
+LONG = 100
 
 
 def check(
-    candidate,
+    candidate=None,
     rule="scaled_dot",
     preset=None,
     backend=None,
@@ -37,17 +39,27 @@ def check(
     timeout=None,
     deterministic=True,
     models=None,
+    device=None,
 ):
     """A Report on `candidate(q, k, v, **options)`, which returns o, (o, lse) or a dict of results.
 
-    It gets NumPy arrays, and of `ar.attention`'s options those that a case uses. `backward(do, q, k, v, o, lse,
-    **options)` returns gradients by name, {"q": dq, …}; it gets the candidate's own o and lse, and dlse= if it
-    declares it. `cases` is "core", "full", "flag:GQA", a name, or several of these with commas. `models` names the
-    arithmetic that a dtype is computed in where it is not the usual one, such as {"float32": "tf32"}.
+    It gets NumPy arrays, or those of the framework that it is written in or that `backend` names, and of
+    `ar.attention`'s options those that a case uses. `backward(do, q, k, v, o, lse, **options)` returns gradients by
+    name, {"q": dq, …}; it gets the candidate's own o and lse, and dlse= if it declares it. Without one it is the
+    framework's own; False is none. `preset` names a library's function: the candidate is called as it is, and without
+    a candidate it is checked itself, on `device`. `cases` is "core", "full", "flag:GQA", a name, or several of these
+    with commas. `models` names the arithmetic that a dtype is computed in where it is not the usual one, such as
+    {"float32": "tf32"}.
     """
     rule = find(rule)
+    preset = None if preset is None else presets.find(preset)
     require_known(candidate, backward, preset, backend, timeout)
     require_seed(seed)
+    if preset is not None:
+        candidate = presets.called(preset, rule.name, candidate)
+        backend, device = preset.backend, device or preset.device
+        models = {**preset.models, **(models or {})}
+    adapter, candidate, backward = adapt(candidate, backward, backend, device, rule)
     found = select(cases)
     tested = [formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
     names = [fmt.dtype.name for fmt in tested]
@@ -56,8 +68,10 @@ def check(
     for fmt in tested:
         model = precision.find(models.get(fmt.name, fmt.model)).name
         jobs += [Job(case, fmt.name, model, rule.name, candidate, backward, seed, timeout) for case in found]
+    known = preset.known if preset else ()
     start = perf_counter()
-    runs = list(watched(spread(jobs, rule, executor), len(jobs), lambda run: run.case, LONG))
+    watch = watched(spread(jobs, rule, executor), len(jobs), lambda run: run.case, LONG)
+    runs = [explained(run, known) for run in watch]
     meta = {
         "candidate": name_of(candidate),
         "rule": rule.name,
@@ -70,6 +84,9 @@ def check(
         "timeout": timeout,
         "unknown": unknown(candidate, 3, rule) + (unknown(backward, 6, rule) if backward else []),
         "seconds": perf_counter() - start,
+        "backend": f"{adapter.name} {adapter.version}",
+        "preset": preset and preset.name,
+        "vanished": vanished(runs, known),
     }
     return Report(meta, runs, diagnose(runs, jobs, deterministic))
 
@@ -77,12 +94,14 @@ def check(
 def require_known(candidate, backward, preset, backend, timeout):
     """Refuse what cannot be checked, in one sentence."""
     for name, function in (("candidate", candidate), ("backward", backward)):
-        if (function is not None and not callable(function)) or (name == "candidate" and function is None):
+        missing = name == "candidate" and function is None and preset is None
+        model = name == "candidate" and backend in MODELS
+        if missing or not (function is None or function is False or callable(function) or model):
             raise OptionError(f"check: {name} must be a function; got {type(function).__name__}")
-    if backend is not None and backend not in BACKENDS:
-        raise OptionError(f"check: there is no backend {backend!r}{did_you_mean(backend, BACKENDS)}")
-    if preset is not None:
-        raise OptionError(f"check: there is no preset {preset!r}; leave preset= out and give the options by name")
+    if backend is not None:
+        kind(backend)
+    if preset is not None and backend not in (None, preset.backend):
+        raise OptionError(f"check: the preset {preset.name} is for backend={preset.backend!r}; got {backend!r}")
     if timeout is not None and not timeout > 0:
         raise OptionError(f"check: timeout= is a number of seconds above 0, or None; got {timeout!r}")
 

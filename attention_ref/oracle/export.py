@@ -11,7 +11,7 @@ NAME, VERSION = "attention_ref.check", 1
 WORST = ("index", "got", "want", "error", "ulps", "bound", "score", "term")
 NUMBER = {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}
 TEXT, COUNT = {"type": "string"}, {"type": "integer"}
-VERDICT = {"enum": ["pass", "fail", "error", "nondeterministic", "suspicious", "unsupported"]}
+VERDICT = {"enum": ["pass", "known", "fail", "error", "nondeterministic", "suspicious", "unsupported"]}
 
 
 def strict(properties):
@@ -65,6 +65,9 @@ SCHEMA = {
             "models": {"type": "object", "additionalProperties": TEXT},
             "unknown": {"type": "array", "items": TEXT},
             "seconds": NUMBER,
+            "backend": TEXT,
+            "preset": {"anyOf": [TEXT, {"type": "null"}]},
+            "vanished": {"type": "array", "items": TEXT},
             "counts": {"type": "object", "additionalProperties": COUNT},
             "diagnosis": {"anyOf": [TEXT, {"type": "null"}]},
             "runs": {"type": "array", "items": RUN_SCHEMA},

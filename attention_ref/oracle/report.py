@@ -6,7 +6,7 @@ import numpy as np
 
 from attention_ref.oracle import text
 
-VERDICTS = ("pass", "fail", "error", "nondeterministic", "suspicious", "unsupported")
+VERDICTS = ("pass", "known", "fail", "error", "nondeterministic", "suspicious", "unsupported")
 BAD = ("error", "fail")
 
 

@@ -76,6 +76,7 @@ class Runner:
         self.job, self.case = job, job.case
         self.rule, self.fmt = find(job.rule), formats.find(job.dtype)
         self.inputs = self.fresh()
+        self.returned: dict = {}
 
     @cached_property
     def truth(self):
@@ -111,6 +112,8 @@ class Runner:
     def with_dlse(self):
         """Whether the backward takes a cotangent of lse."""
         names = candidate.declared(self.job.backward, 6) if self.differentiates else ()
+        if getattr(self.job.backward, "needs_lse", False) and "lse" not in self.returned:
+            return False
         return names is None or "dlse" in names
 
     @property
@@ -130,6 +133,7 @@ class Runner:
 
     def forward(self):
         first, trouble = self.push()
+        self.returned = first
         second = first
         if trouble is None:
             second, trouble = self.push()
@@ -167,6 +171,8 @@ class Runner:
             side.comparisons += [Comparison(n, "unsupported", f"the backward does not return {n}") for n in lost]
             extra = [n for n in first if n not in values]
             side.comparisons += [Comparison(n, "unsupported", f"{n} is no gradient of this case") for n in extra]
+        elif trouble.verdict == "unsupported":
+            side.comparisons += [Comparison(n, "unsupported", f"backward: {trouble.sentence}") for n in values]
         return side
 
     def push(self):
