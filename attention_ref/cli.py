@@ -1,4 +1,4 @@
-"""The command line: `attention-ref rules`, `mechanisms`, `check`, `plot`, `demo`."""
+"""The command line: `attention-ref rules`, `mechanisms`, `check`, `plot`, `train`, `demo`."""
 
 import argparse
 import os
@@ -63,6 +63,12 @@ def parser(argv=()):
 
         command.add_arguments(add)
         add.set_defaults(run=command.run)
+    add = commands.add_parser("train", help="train a translator, or a reverser, in front of you")
+    if argv[:1] == ["train"]:
+        from attention_ref.train import command as training
+
+        training.add_arguments(add)
+        add.set_defaults(run=training.run)
     return top
 
 

@@ -15,7 +15,7 @@ FLOORS = {
     1: ("score", "adjust", "mask", "normalize", "layer"),
     2: ("attention", "cache", "derivatives", "emulate", "heads", "options", "pipeline", "place", "textbook", "tiled"),
     3: ("mechanism",),
-    4: ("backend", "plot"),
+    4: ("backend", "plot", "train"),
     5: ("oracle",),
     6: ("vectors",),
     7: ("__init__",),
