@@ -8,7 +8,7 @@ from attention_ref.train.measure import aligned, exact, longer
 from attention_ref.train.model import DECODERS
 from attention_ref.train.task import ENDING, joined, reverse, translate
 
-TASKS = {"translate": (translate, Settings()), "reverse": (reverse, Settings(width=32, decay=0.3, epochs=18))}
+TASKS = {"translate": (translate, Settings()), "reverse": (reverse, Settings(width=32, rate=0.01, epochs=18))}
 SHOWN = ("i love you", "she buys the red car", "the man does not see us but i love him")
 LONG = 8
 

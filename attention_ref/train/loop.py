@@ -18,8 +18,8 @@ class Settings:
     width: int = 48
     epochs: int = 20
     batch: int = 32
-    rate: float = 0.01
-    decay: float = 0.2
+    rate: float = 0.015
+    decay: float = 0.3
     clip: float = 1.0
     seed: int = 0
 
