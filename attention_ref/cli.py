@@ -50,6 +50,9 @@ def parser(argv=()):
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     add = commands.add_parser("rules", help="print the catalog of attention rules")
     add.add_argument("--all", action="store_true", help="the mechanisms too")
+    add.add_argument(
+        "--markdown", action="store_true", help="all rules, mechanisms and ops as a page (docs/catalog.md)"
+    )
     add.set_defaults(run=print_rules)
     add = commands.add_parser("mechanisms", help="print the catalog of mechanisms")
     add.set_defaults(run=print_mechanisms)
@@ -109,6 +112,11 @@ def run_check(options):
 
 
 def print_rules(options):
+    if options.markdown:
+        from attention_ref import catalog
+
+        print(catalog.markdown(), end="")
+        return 0
     print("Rules: each scores queries against keys, s[... i j]. Then, unless the rule says otherwise,")
     print("alpha[... i j] is the softmax of s over j, and o[... i e] = Σ_j alpha_ij v_j.")
     for name, rule in rules.items():
