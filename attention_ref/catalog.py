@@ -5,8 +5,8 @@ from attention_ref import mechanisms, ops, rules
 HEAD = """# The catalog
 
 Written by `attention-ref rules --markdown` from the registry; a test keeps it current. The axes in the signatures:
-`b` batch, `h` head, `i` query, `j` key, `d` key width, `e` value width, `t` time, `...` any leading axes; `?` marks what
-may be left out, `<v` an integer below v."""
+`b` batch, `h` head, `i` query, `j` key, `d` key width, `e` value width, `t` time, `...` any leading axes; `?` marks
+what may be left out, `<v` an integer below v."""
 RULES = """## Attention rules
 
 Each scores queries against keys. Then, unless it says otherwise, softmax over the keys gives `alpha`, and

@@ -50,9 +50,7 @@ def parser(argv=()):
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     add = commands.add_parser("rules", help="print the catalog of attention rules")
     add.add_argument("--all", action="store_true", help="the mechanisms too")
-    add.add_argument(
-        "--markdown", action="store_true", help="all rules, mechanisms and ops as a page (docs/catalog.md)"
-    )
+    add.add_argument("--markdown", action="store_true", help="every op, as the page docs/catalog.md")
     add.set_defaults(run=print_rules)
     add = commands.add_parser("mechanisms", help="print the catalog of mechanisms")
     add.set_defaults(run=print_mechanisms)
