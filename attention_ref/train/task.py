@@ -58,7 +58,8 @@ def joined(words):
 def corpus():
     """(split, English, French) of every sentence pair that comes with the project.
 
-    They were composed for it from a small grammar of patterns and 82 English words; what is held out was drawn at random.
+    They were composed for it from a small grammar of patterns and 82 English words; what is held out was drawn at
+    random.
     """
     text = files("attention_ref.train").joinpath("corpus.tsv").read_text(encoding="utf-8")
     return [tuple(line.split("\t")) for line in text.splitlines()[1:]]
