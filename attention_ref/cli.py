@@ -52,6 +52,7 @@ def parser(argv=()):
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     add = commands.add_parser("rules", help="print the catalog of attention rules")
     add.add_argument("--all", action="store_true", help="the mechanisms too")
+    add.add_argument("--markdown", action="store_true", help="every op, as the page docs/catalog.md")
     add.set_defaults(run=print_rules)
     add = commands.add_parser("mechanisms", help="print the catalog of mechanisms")
     add.set_defaults(run=print_mechanisms)
@@ -97,6 +98,12 @@ def parser(argv=()):
     add.add_argument("--json", metavar="FILE", help="write the figures to FILE")
     add.add_argument("--plot", metavar="FILE", help="draw time and memory against L into FILE")
     add.set_defaults(run=run_bench)
+    add = commands.add_parser("train", help="train a translator, or a reverser, in front of you")
+    if argv[:1] == ["train"]:
+        from attention_ref.train import command as training
+
+        training.add_arguments(add)
+        add.set_defaults(run=training.run)
     return top
 
 
@@ -112,6 +119,11 @@ def run_power(options):
 
 
 def print_rules(options):
+    if options.markdown:
+        from attention_ref import catalog
+
+        print(catalog.markdown(), end="")
+        return 0
     print("Rules: each scores queries against keys, s[... i j]. Then, unless the rule says otherwise,")
     print("alpha[... i j] is the softmax of s over j, and o[... i e] = Σ_j alpha_ij v_j.")
     for name, rule in rules.items():

@@ -17,11 +17,11 @@ FLOORS = {
     2.3: ("tiled",),
     2.6: ("attention", "derivatives", "emulate", "sampled"),
     3: ("mechanism",),
-    4: ("backend", "plot"),
+    4: ("backend", "plot", "train"),
     5: ("oracle",),
     6: ("vectors",),
     7: ("__init__",),
-    8: ("bench", "command_check", "command_matrix", "demo"),
+    8: ("bench", "catalog", "command_check", "command_matrix", "demo"),
     9: ("cli", "pytest_plugin", "__main__"),
 }
 CONTRIBUTING = HOUSE.parent / "CONTRIBUTING.md"
