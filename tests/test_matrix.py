@@ -22,7 +22,8 @@ def run(case, *results, dtype="float32", verdict=None):
     verdict = verdict or min((one["verdict"] for one in results), key=matrix.ORDER.index)
     sentence = next((one["sentence"] for one in results if one["verdict"] == verdict), "")
     return {
-        "case": case, "dtype": dtype, "verdict": verdict, "sentence": sentence, "results": list(results), "model": "f32",
+        "case": case, "dtype": dtype, "verdict": verdict, "sentence": sentence, "results": list(results),
+        "model": "f32",
         "seconds": 0.5,
     }  # fmt: skip
 
