@@ -1,7 +1,5 @@
 """attention_ref: the numerical oracle for attention."""
 
-from importlib import import_module
-
 from attention_ref import adjust, cache, layer, mask, mechanism, normalize, score
 from attention_ref import mask as masks
 from attention_ref.attention import Attended, Rule, attention, rules
@@ -9,13 +7,21 @@ from attention_ref.derivatives import hvp, jvp
 from attention_ref.emulate import emulate
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import mechanisms
-from attention_ref.op import Op
-from attention_ref.oracle.check import check
-from attention_ref.oracle.report import CheckFailed, Report
+from attention_ref.op import Lazy, Op
 
+LATER = {
+    "CheckFailed": "attention_ref.oracle.report",
+    "Report": "attention_ref.oracle.report",
+    "check": "attention_ref.oracle.check",
+    "plot": "attention_ref",
+    "power": "attention_ref.oracle.power",
+    "sample": "attention_ref.sampled",
+}
 __version__ = "0.1.0"
 
-ops = {name: op for room in (score, adjust, mask, normalize, layer, mechanism) for name, op in room.ops.items()}
+ops = Lazy(
+    lambda: {name: op for room in (score, adjust, mask, normalize, layer, mechanism) for name, op in room.ops.items()}
+)
 
 __all__ = [
     "Attended",
@@ -34,12 +40,20 @@ __all__ = [
     "masks",
     "mechanisms",
     "ops",
+    "plot",
+    "power",
     "rules",
+    "sample",
 ]
 
 
 def __getattr__(name):
-    """`plot` imports Matplotlib, so it is imported when it is asked for."""
+    """The public names whose modules are imported when they are first asked for."""
+    if name not in LATER:
+        raise AttributeError(f"module 'attention_ref' has no attribute {name!r}")
+    from importlib import import_module
+
     if name == "plot":
         return import_module("attention_ref.plot")
-    raise AttributeError(f"module 'attention_ref' has no attribute {name!r}")
+    globals()[name] = getattr(import_module(LATER[name]), name)
+    return globals()[name]

@@ -5,9 +5,10 @@ from attention_ref.arrays import as_array, fits, shown
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.heads import groups
 from attention_ref.mask import Mask
-from attention_ref.op import Op, did_you_mean, is_op, modules, where_written
+from attention_ref.op import Lazy, Op, did_you_mean, is_op, modules, where_written
 from attention_ref.options import DEFAULTS, INTERNAL, given_options
-from attention_ref.pipeline import Pipeline
+from attention_ref.pipeline import unrounded
+from attention_ref.tiled import Tiled
 
 
 class Attended:
@@ -22,17 +23,23 @@ class Attended:
         self.o, self.alpha, self.lse = (*value, None)[:3]
 
     def __repr__(self):
-        return f"<Attended by {self.rule.name}: o {self.o.shape}, alpha {self.alpha.shape}>"
+        alpha = "in tiles" if self.alpha is None else f"alpha {self.alpha.shape}"
+        return f"<Attended by {self.rule.name}: o {self.o.shape}, {alpha}>"
 
-    def backward(self, do=None, dlse=None, dalpha=None):
-        """The gradient of every floating-point input, by name; None stands for a zero cotangent."""
-        return self.rule.backward((do, dalpha, dlse), **self.tape)
+    def backward(self, do=None, dlse=None, dalpha=None, out=None):
+        """The gradient of every floating-point input, by name; None stands for a zero cotangent.
+
+        `out` are arrays by the inputs' names, such as `numpy.memmap`, that the gradients are written into.
+        """
+        grads = self.rule.backward((do, dalpha, dlse), **self.tape, **({"out": out} if out else {}))
+        return grads | {name: written(self.rule.name, name, x, grads.get(name)) for name, x in (out or {}).items()}
 
 
 class Optioned(Op):
     """An op that takes every option of attention, under their public names."""
 
     internal = INTERNAL
+    left_out = ("alpha", "lse")
 
     def __init__(self, name, module):
         super().__init__(name, module)
@@ -61,7 +68,7 @@ class Rule(Optioned):
     """An attention rule: an op whose results are o, alpha and lse."""
 
     def __init__(self, name, module):
-        super().__init__(name, Pipeline(module))
+        super().__init__(name, Tiled(module))
 
     def check(self, inputs):
         """As for any op; a mask and an array of offsets must fit the leading axes too."""
@@ -84,12 +91,8 @@ class Rule(Optioned):
     def backward(self, dvalue, /, **tape):
         """As for any op; a gradient is rounded, if at all, once it is summed."""
         grads = super().backward(dvalue, **tape)
-        return {name: tape["rounding"](f"d{name}", gradient) for name, gradient in grads.items()}
-
-    def cotangents(self, dvalue, given):
-        """As for any op, but alpha's and lse's None stays None, so that the pipeline leaves out what nobody asked."""
-        do, *rest = super().cotangents(dvalue, given)
-        return do, *(None if asked is None else d for d, asked in zip(rest, dvalue[1:], strict=True))
+        rounding = tape.get("rounding", unrounded)
+        return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
 
 
 def rules_in(package, path):
@@ -98,7 +101,7 @@ def rules_in(package, path):
     return {rule.name: rule for rule in sorted(found, key=where_written)}
 
 
-rules = rules_in(scores.__name__, scores.__path__)
+rules = Lazy(lambda: rules_in(scores.__name__, scores.__path__))
 
 
 def attention(
@@ -126,6 +129,9 @@ def attention(
     dropout=None,
     normalize=None,
     empty_row="zero",
+    tile=None,
+    executor=None,
+    out=None,
     **params,
 ):
     """Attention by a rule's name (or a `Rule`), with every option; the rule's own parameters come by name.
@@ -145,17 +151,35 @@ def attention(
     dropout      (keep, p): the weights kept, and the probability with which they were dropped
     normalize    "softmax", "softmax_off_by_one", "sparsemax", "entmax15", "sigmoid", "double_softmax"
     empty_row    what a row gets that may attend to nothing: "zero", "nan", "uniform", or "raise"
+    tile         None: the whole score matrix at once; a number of positions or (queries, keys): tile by tile, without
+                 alpha and the tape's stages, in memory that grows with the length; "auto": whichever is faster
+    executor     a `concurrent.futures` executor for the tiles; None: threads of their own, as many as there are cores
+    out          an array, such as a `numpy.memmap`, that o is written into
     """
     inputs = {name: value for name, value in locals().items() if name not in ("rule", "params")}
     rule = find(rule)
     for name in set(INTERNAL) & set(params):
         raise rule.unknown(name)
-    return attend(rule, inputs | params)
+    attended = attend(rule, inputs | params)
+    if out is not None:
+        written(rule.name, "o", out, attended.o)
+    return attended
 
 
 def attend(rule, inputs):
     value, tape = rule.forward(**inputs)
     return Attended(rule, value, tape)
+
+
+def written(owner, name, array, value):
+    """The value in the array given for it, if it is not already there."""
+    if value is None:
+        raise OptionError(f"{owner}: out= names {name!r}, which has no gradient")
+    if getattr(array, "shape", None) != value.shape:
+        raise ShapeError(f"{owner}: out= for {name} must be an array of shape {value.shape}; got {shown(array)}")
+    if array is not value:
+        array[...] = value
+    return array
 
 
 def find(rule):

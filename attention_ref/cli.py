@@ -1,4 +1,4 @@
-"""The command line: `attention-ref rules`, `mechanisms`, `check`, `plot`, `train`, `demo`."""
+"""The command line: `attention-ref` with `rules`, `mechanisms`, `check`, `power`, `certify`, `vectors` and others."""
 
 import argparse
 import os
@@ -6,9 +6,11 @@ import re
 import sys
 import textwrap
 
-from attention_ref import __version__, mechanisms, rules
+from attention_ref import __version__, command_check, command_matrix, mechanisms, rules
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.formula import readable
+from attention_ref.oracle import certify
+from attention_ref.vectors import command as vectors
 
 WIDTH = 100
 
@@ -54,10 +56,30 @@ def parser(argv=()):
     add.set_defaults(run=print_rules)
     add = commands.add_parser("mechanisms", help="print the catalog of mechanisms")
     add.set_defaults(run=print_mechanisms)
-    add_check(commands.add_parser("check", help="check an attention function against the oracle"))
+    raw = argparse.RawDescriptionHelpFormatter
+    text = "check an attention function against the oracle"
+    command_check.add_check(commands.add_parser("check", help=text, formatter_class=raw))
+    command_check.add_cases(
+        commands.add_parser("cases", help="list the cases, and the bug that each is there to catch")
+    )
+    command_check.add_explain(commands.add_parser("explain", help="print a case: its inputs and what should come out"))
+    command_matrix.add_matrix(commands.add_parser("matrix", help="check every preset that can run here"))
+    add = commands.add_parser("power", help="plant faults in correct kernels and see which a check finds and names")
+    add.add_argument("--rule", default="scaled_dot", help="the attention rule (default: scaled_dot)")
+    add.add_argument("--cases", default="core", help="as for check (default: core)")
+    add.add_argument("--dtype", default="float32", help="float64, float32, bfloat16 or float16 (default: float32)")
+    add.add_argument("--seed", type=int, default=0)
+    add.add_argument("--json", metavar="FILE", help="write the outcomes as JSON")
+    add.set_defaults(run=run_power)
     add = commands.add_parser("demo", help="check a correct and a subtly wrong attention, and draw both")
     add.add_argument("--out", default="demo", metavar="DIR", help="folder for the heatmaps (default: demo)")
     add.set_defaults(run=run_demo)
+    add = commands.add_parser("certify", help="the proven error of every op and rule (needs python-flint)")
+    certify.add_arguments(add)
+    add.set_defaults(run=certify.run)
+    add = commands.add_parser("vectors", help="golden vectors: list, lint, verify a candidate, export")
+    vectors.add_arguments(add)
+    add.set_defaults(run=vectors.run)
     add = commands.add_parser("plot", help="draw the weights in a file: .npy, .npz or .safetensors")
     if argv[:1] == ["plot"]:
         from attention_ref.plot import command
@@ -70,43 +92,30 @@ def parser(argv=()):
 
         training.add_arguments(add)
         add.set_defaults(run=training.run)
+    add = commands.add_parser("bench", help="measure attention here, side by side with what else is installed")
+    add.add_argument("--rule", default="scaled_dot", help="default: scaled_dot")
+    add.add_argument("--lengths", type=counts, default=(512, 2048), metavar="L,L,…", help="default: 512,2048")
+    add.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
+    add.add_argument("--heads", type=int, default=8, help="default: 8")
+    add.add_argument("--width", type=int, default=64, help="of every head and hidden layer (default: 64)")
+    add.add_argument("--repeat", type=int, default=5, help="rounds, of which the median counts (default: 5)")
+    add.add_argument("--causal", action="store_true", help="with a causal mask")
+    add.add_argument("--forward", action="store_true", help="without backward")
+    add.add_argument("--json", metavar="FILE", help="write the figures to FILE")
+    add.add_argument("--plot", metavar="FILE", help="draw time and memory against L into FILE")
+    add.set_defaults(run=run_bench)
     return top
 
 
-def add_check(add):
-    add.add_argument("target", metavar="TARGET", help="package.module:function or file.py:function")
-    add.add_argument("--backward", metavar="TARGET", help="the function's backward")
-    add.add_argument("--rule", default="scaled_dot", help="the attention rule (default: scaled_dot)")
-    which = add.add_mutually_exclusive_group()
-    which.add_argument("--case", metavar="NAME", help="one case by its name")
-    which.add_argument("--cases", default="core", help="core, full, flag:GQA, or several with commas (default: core)")
-    add.add_argument("--dtypes", default="float32", help="dtypes with commas (default: float32)")
-    add.add_argument("--seed", type=int, default=0)
-    add.add_argument("--timeout", type=float, metavar="SECONDS", help="how long one call may take")
-    add.add_argument("--json", metavar="FILE", help="write the report as JSON")
-    add.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML")
-    add.set_defaults(run=run_check)
+def run_power(options):
+    from attention_ref.oracle.power import power
 
-
-def run_check(options):
-    from attention_ref.oracle.check import check
-    from attention_ref.oracle.target import load
-
-    report = check(
-        load(options.target),
-        options.rule,
-        backward=options.backward and load(options.backward),
-        cases=options.case or options.cases,
-        dtypes=options.dtypes.split(","),
-        seed=options.seed,
-        timeout=options.timeout,
-    )
-    print(report)
-    for path, write in ((options.json, report.to_json), (options.junit, report.to_junit)):
-        if path:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(write())
-    return 0 if report.passed else 1
+    found = power(options.rule, options.cases, options.dtype, seed=options.seed)
+    print(found)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            file.write(found.to_json())
+    return 0
 
 
 def print_rules(options):
@@ -148,6 +157,26 @@ def fill(text, first, others):
     held = re.sub(r"\[[^]]*\]|\([^)]*\)", lambda found: found[0].replace(" ", "\0"), text)
     lines = textwrap.fill(held, WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
     return lines.replace("\0", " ")
+
+
+def counts(text):
+    """Positive integers between commas."""
+    numbers = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if not all(numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of lengths such as 512,2048")
+    return numbers
+
+
+def run_bench(options):
+    from attention_ref import bench
+
+    size = (options.rule, options.lengths, options.dtype, options.heads, options.width)
+    if min(options.heads, options.width, options.repeat) < 1:
+        raise OptionError("bench: --heads, --width and --repeat must be 1 or more")
+    result = bench.run(*size, options.causal, not options.forward, options.repeat)
+    print(bench.table(result))
+    bench.save(result, options.json, options.plot)
+    return 0
 
 
 def run_demo(options):

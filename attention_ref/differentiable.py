@@ -40,12 +40,12 @@ def forward(op, inputs):
 
     @primitive
     def run(*values):
-        value, held["tape"] = op.forward(**fixed, **dict(zip(names, values, strict=True)))
-        return present(value)
+        held["value"], held["tape"] = op.forward(**fixed, **dict(zip(names, values, strict=True)))
+        return present(held["value"])
 
     @primitive
     def pull(cotangent, *values):
-        grads = op.backward(restore(op, cotangent, held["value"]), **held["tape"])
+        grads = op.backward(restore(cotangent, held["value"]), **held["tape"])
         return tuple(grads[name] for name in names)
 
     def pull_vjp(argnums, answer, args, kwargs):
@@ -57,7 +57,7 @@ def forward(op, inputs):
                 raise NotImplementedError(f"{op.name}: autograd reaches two derivatives through this op, not three")
             direction = dict(zip(names, g, strict=True))
             along = present(jvp(op, at, direction))
-            bent = hvp(op, at, restore(op, cotangent, held["value"]), direction)
+            bent = hvp(op, at, restore(cotangent, held["value"]), direction)
             return tuple(along if n == 0 else bent[names[n - 1]] for n in argnums)
 
         return pullback
@@ -72,8 +72,7 @@ def forward(op, inputs):
     defvjp_argnums(run, run_vjp)
     defvjp_argnums(pull, pull_vjp)
     value = run(*(inputs[name] for name in names))
-    held["value"] = plain(value)
-    return value, held["tape"]
+    return restore(value, held["value"]), held["tape"]
 
 
 def present(value):
@@ -81,12 +80,12 @@ def present(value):
     return tuple(v for v in value if v is not None) if isinstance(value, tuple) else value
 
 
-def restore(op, cotangent, value):
-    """One cotangent a result again, None for a missing one."""
+def restore(present, value):
+    """One entry a result again, None where the value has none."""
     if not isinstance(value, tuple):
-        return cotangent
-    missing = len(op.signature.results) - len(value)
-    return (*cotangent, *[None] * missing)
+        return present
+    entries = iter(present)
+    return tuple(None if v is None else next(entries) for v in value)
 
 
 def step(op, inputs, tangents):

@@ -7,3 +7,11 @@ class ShapeError(ValueError):
 
 class OptionError(ValueError):
     """An argument or option is missing, unknown, of the wrong kind or out of range."""
+
+
+class CommandError(RuntimeError):
+    """A command that is checked did not answer as the protocol says; the message is the whole sentence."""
+
+
+class Unsupported(NotImplementedError):
+    """What a library or a program cannot say; the message is the whole sentence."""

@@ -2,9 +2,9 @@
 
 import importlib
 import inspect
-import pkgutil
+from collections.abc import MutableMapping
 from contextlib import contextmanager
-from difflib import get_close_matches
+from functools import cached_property
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class Op:
     """
 
     internal: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()  # results whose cotangent stays None where none was given
 
     def __init__(self, name, module):
         self.name = name
@@ -134,6 +135,9 @@ class Op:
             raise ShapeError(f"{self.name}: backward takes one cotangent a result, the tuple ({names})")
         out = []
         for result, d in zip(results, dvalue if several else (dvalue,), strict=True):
+            if d is None and result.name in self.left_out:
+                out.append(None)
+                continue
             d = None if d is None else floats(self.name, result, d, prefix="d")
             if d is not None and d.shape != bound.shape(result):
                 raise ShapeError(f"{self.name}: d{result.name} has shape {d.shape}, {result} is {bound.shape(result)}")
@@ -217,6 +221,8 @@ def check_positive(owner, name, array):
 
 
 def did_you_mean(name, known):
+    from difflib import get_close_matches
+
     near = get_close_matches(name, known, 1) if isinstance(name, str) else []
     return f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known)}"
 
@@ -232,11 +238,49 @@ def is_op(module):
 
 def modules(package, path):
     """The modules of a room, in alphabetical order."""
+    import pkgutil
+
     return {m.name: importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(path)}
 
 
 def discover(package, path):
     """The ops of a room: every module in it with the four names, as an `Op` or as the class that it names itself."""
     room = package.rpartition(".")[2]
-    found = {f"{room}.{name}": m for name, m in modules(package, path).items() if is_op(m)}
-    return {name: getattr(m, "OP", Op)(name, m) for name, m in found.items()}
+
+    def make():
+        found = {f"{room}.{name}": m for name, m in modules(package, path).items() if is_op(m)}
+        return {name: getattr(m, "OP", Op)(name, m) for name, m in found.items()}
+
+    return Lazy(make)
+
+
+class Lazy(MutableMapping):
+    """A mapping that is made when it is first looked into, so that importing the package stays cheap."""
+
+    def __init__(self, make):
+        self.make = make
+
+    @cached_property
+    def made(self):
+        return self.make()
+
+    def __getitem__(self, name):
+        return self.made[name]
+
+    def __setitem__(self, name, value):
+        self.made[name] = value
+
+    def __delitem__(self, name):
+        del self.made[name]
+
+    def __iter__(self):
+        return iter(self.made)
+
+    def __len__(self):
+        return len(self.made)
+
+    def __or__(self, other):
+        return self.made | dict(other)
+
+    def __repr__(self):
+        return f"<{len(self)}: {', '.join(self)}>"

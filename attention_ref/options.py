@@ -18,6 +18,9 @@ DEFAULTS = {
     "mask": None,
     "dropout_p": None,
     "rounding": None,
+    "tile": None,
+    "executor": None,
+    "out": None,
 }
 INTERNAL = ("mask", "dropout_p", "rounding")
 EMPTY_ROW = ("zero", "nan", "uniform", "raise")
@@ -49,6 +52,10 @@ def check_options(given):
     if "rounding" in given and not callable(given["rounding"]):
         raise OptionError(f"rounding is a function of a name and an array; got {shown(given['rounding'])}")
     check_dropout(given)
+    if "executor" in given and not callable(getattr(given["executor"], "submit", None)):
+        raise OptionError(f"executor is a concurrent.futures executor or None; got {shown(given['executor'])}")
+    if "out" in given and not isinstance(given["out"], np.ndarray):
+        raise OptionError(f"out is a NumPy array or None; got {shown(given['out'])}")
 
 
 def check_dropout(given):

@@ -3,11 +3,12 @@
 score(q, k; θ) → ×scale → softcap → + bias → keep only the allowed → normalize → dropout → Σ_j α_ij v_j
 """
 
+from importlib import import_module
+
 import numpy as np
 
 from attention_ref import normalize as normalizers
 from attention_ref import score as scores
-from attention_ref import textbook
 from attention_ref.adjust import alibi, bias, relative, scale, softcap
 from attention_ref.arrays import shown as brief
 from attention_ref.errors import OptionError
@@ -53,7 +54,8 @@ class Pipeline:
     """One score op, one normalizer and the stages between them, as the module of an op."""
 
     def __init__(self, module):
-        self.score = module if is_op(module) else getattr(scores, module.SCORE)
+        self.module = module
+        self.score = module if is_op(module) else import_module(f"{scores.__name__}.{module.SCORE}")
         self.own_scale = getattr(module, "scale", None)
         self.own_normalize = getattr(module, "NORMALIZE", "softmax")
         self.FORMULA, self.SOURCE = module.FORMULA, module.SOURCE
@@ -66,7 +68,12 @@ class Pipeline:
         self.VARIANTS = VARIANTS + POSITIONAL * self.pairwise + SINK * (self.own_normalize == "softmax")
         self.SIGNATURE = f"{' '.join(map(str, inputs))} -> o[... i e] alpha[... i j] lse[... i]"
 
+    def __reduce__(self):
+        return by_name, (type(self), self.module.__name__)
+
     def definition(self, xp, q, k, v, **given):
+        from attention_ref import textbook
+
         return textbook.attention(xp, self, q, k, v, **{name: x for name, x in given.items() if x is not None})
 
     def forward(self, q, k, v, rounding=unrounded, **given):
@@ -96,10 +103,23 @@ class Pipeline:
 
     def stages(self, q, v, place, given, tape):
         """(name, op, further arguments) of every stage behind the score, in order, each op taking the last one's x."""
-        if "scale" in given:
-            yield "scaled", scale, {"scale": given["scale"]}
-        elif self.own_scale:
-            yield "scaled", scale, {"scale": self.own_scale(q)}
+        factor = self.factor(q, given)
+        if factor is not None:
+            yield "scaled", scale, {"scale": factor}
+        yield from self.adjustments(q, place, given)
+        yield "alpha", self.normalizer(given), {"sink": given["sink"]} if "sink" in given else {}
+        if given.get("empty_row") in FILL:
+            yield "filled", empty_row, {"empty": place.empty, "fill": FILL[given["empty_row"]](place.keys)}
+        if "dropout" in given:
+            yield "dropped", dropout, {"keep": given["dropout"], "p": given["dropout_p"]}
+        yield "o", grouped(weighted_sum, tape["alpha"], v, "v"), {"v": v, "allowed": place.seen}
+
+    def factor(self, q, given):
+        """What the scores are multiplied with, or None."""
+        return given.get("scale", self.own_scale(q) if self.own_scale else None)
+
+    def adjustments(self, q, place, given):
+        """The stages between the scale and the normalizer."""
         if "softcap" in given:
             yield "capped", softcap, {"softcap": given["softcap"]}
         if "bias" in given:
@@ -111,12 +131,6 @@ class Pipeline:
             yield "relative", relative, {"table": table, "bucket": place.bucket(table.shape[-1])}
         if place.allowed is not None:
             yield "masked", keep, {"allowed": place.allowed}
-        yield "alpha", self.normalizer(given), {"sink": given["sink"]} if "sink" in given else {}
-        if given.get("empty_row") in FILL:
-            yield "filled", empty_row, {"empty": place.empty, "fill": FILL[given["empty_row"]](place.keys)}
-        if "dropout" in given:
-            yield "dropped", dropout, {"keep": given["dropout"], "p": given["dropout_p"]}
-        yield "o", grouped(weighted_sum, tape["alpha"], v, "v"), {"v": v, "allowed": place.seen}
 
     def backward(self, cotangents, *, steps, rounding, **shown):
         do, dalpha, dlse = cotangents
@@ -158,6 +172,10 @@ class Pipeline:
             _, taped = op.forward(finite(q), k=finite(k), **parameters)
             s = np.where(allowed | np.isfinite(s), s, 0).astype(s.dtype, copy=False)
         return s, tape, {"score": (op, taped)}
+
+
+def by_name(kind, name):
+    return kind(import_module(name))
 
 
 def finite(x):

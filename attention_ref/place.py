@@ -1,14 +1,16 @@
 """Where one call's queries and keys stand: the offset, what is allowed, and what else depends on positions."""
 
+from copy import copy
 from functools import cached_property
 
 import numpy as np
 
 from attention_ref import mask as masks
 from attention_ref.adjust.relative import t5_bucket
+from attention_ref.arrays import at_lead
 from attention_ref.errors import OptionError
 from attention_ref.options import pair
-from attention_ref.positions import relative, resolve_offset
+from attention_ref.positions import between, resolve_offset
 
 FILL = {"nan": lambda keys: np.nan, "uniform": lambda keys: 1 / max(keys, 1)}
 
@@ -18,20 +20,51 @@ class Place:
 
     def __init__(self, queries, keys, given, pairwise=True):
         self.queries, self.keys, self.given, self.empty = queries, keys, given, None
+        self.rows, self.columns, self.every_key = slice(0, queries), slice(0, keys), keys
         self.mask = mask_of(given)
         used = positional_options(given, self.mask)
         if used and not pairwise:
             raise OptionError(f"{used[0]} relates query and key positions; this rule's keys stand beside its queries")
         lengths = given.get("q_lengths"), given.get("k_lengths")
         self.offset = resolve_offset(given.get("align"), queries, keys, *lengths, needed=bool(used))
+        if self.mask is not None:
+            self.mask.check(queries, keys)
+
+    def at(self, lead):
+        """The same place at a part of the leading axes, given as slices."""
+        part = copy(self)
+        part.mask = None if self.mask is None else self.mask.at(lead)
+        part.offset = self.offset if np.ndim(self.offset) == 0 else at_lead(self.offset, lead)
+        return part
+
+    def chosen(self, rows=None, columns=None):
+        """The same place with only these queries, or only these keys, by their indices."""
+        part = copy(self)
+        if rows is not None:
+            part.rows, part.queries = rows, len(rows)
+        if columns is not None:
+            part.columns, part.keys = columns, len(columns)
+        return part
+
+    def tile(self, rows, columns, given, everything=False):
+        """A tile of this place, with the options that were cut for it; `everything` says that no mask reaches it."""
+        part = copy(self)
+        part.rows, part.columns, part.given = within(self.rows, rows), within(self.columns, columns), given
+        part.mask = None if everything else self.mask
+        return part
+
+    def status(self, rows, columns):
+        """What the mask says of a tile: "none", "some" or "all"."""
+        if self.mask is None:
+            return masks.ALL
+        return self.mask.status(spanned(within(self.rows, rows)), spanned(within(self.columns, columns)), self.offset)
 
     @cached_property
     def allowed(self):
         """The union of all masks as a dense boolean array, a bias of -inf included; None where there is none."""
         allowed = None
         if self.mask is not None:
-            self.mask.check(self.queries, self.keys)
-            allowed = self.mask.block(np.arange(self.queries), np.arange(self.keys), self.offset)
+            allowed = self.mask.block(indices(self.rows), indices(self.columns), self.offset)
         if "bias" in self.given:
             banned = np.isneginf(self.given["bias"].real)
             if banned.any():
@@ -40,7 +73,7 @@ class Place:
 
     @cached_property
     def relative(self):
-        return relative(self.queries, self.keys, self.offset)
+        return between(indices(self.rows), indices(self.columns), self.offset)
 
     @property
     def distance(self):
@@ -70,6 +103,22 @@ class Place:
             raise OptionError(f"query {row}{f' of {tuple(leading)}' * bool(leading)} may attend to no key")
         if kind in FILL:
             self.empty = empty
+
+
+def indices(span):
+    return np.arange(span.start, span.stop) if isinstance(span, slice) else span
+
+
+def within(whole, part):
+    """A slice of positions that are a slice themselves, from 0, or an array."""
+    return part if isinstance(whole, slice) else whole[part]
+
+
+def spanned(positions):
+    """The least slice that holds these positions."""
+    if isinstance(positions, slice):
+        return positions
+    return slice(int(positions.min()), int(positions.max()) + 1) if len(positions) else slice(0, 0)
 
 
 def mask_of(given):

@@ -37,7 +37,12 @@ def resolve_offset(align, queries, keys, q_lengths=None, k_lengths=None, needed=
 
 def relative(queries, keys, offset=0):
     """Key position minus query position, j - (i + offset), as integers [... i j]."""
-    return np.arange(keys) - query_positions(np.arange(queries)[:, None], offset)
+    return between(np.arange(queries), np.arange(keys), offset)
+
+
+def between(rows, columns, offset=0):
+    """The same for the queries at `rows` and the keys at `columns` only."""
+    return columns - query_positions(rows[:, None], offset)
 
 
 def query_positions(i, offset):

@@ -5,23 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from attention_ref.oracle.faults.rounding import bf16, f16, tf32
+
 f32 = np.float32
-
-
-def bf16(x):
-    """Round float32 to bfloat16, to nearest even, by its bits."""
-    bits = np.asarray(x, dtype=f32, order="C").view(np.uint32)
-    kept = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
-    return np.where(np.isnan(x), f32(np.nan), kept.view(f32))
-
-
-def f16(x):
-    return np.asarray(x, dtype=np.float16).astype(f32)
-
-
-def tf32(x):
-    """Truncate float32 to ten bits, as tensor cores do."""
-    return (np.asarray(x, dtype=f32, order="C").view(np.uint32) & np.uint32(0xFFFFE000)).view(f32)
 
 
 def narrow(bits, least):

@@ -189,12 +189,13 @@ def fuzz(examples):
 
 
 def test_no_correct_kernel_exceeds_the_bound():
-    assert fuzz(150) > 100_000
+    assert fuzz(60) > 30_000
 
 
 @pytest.mark.slow
-def test_no_correct_kernel_exceeds_the_bound_in_millions_of_checks():
-    assert fuzz(2_000) > 1_500_000
+def test_no_correct_kernel_exceeds_the_bound_in_many_checks():
+    """`fuzz(2_000)` makes 1.5 million."""
+    assert fuzz(500) > 300_000
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,14 +1,17 @@
 """No false alarm: attention in many correct ways passes."""
 
+import os
+
 import numpy as np
 import pytest
 from candidates import CORES, Candidate
+from thinned import thinned
 
 import attention_ref as ar
 from attention_ref.oracle import formats
 
 CASES = (
-    "shape-1x1,shape-17x17,shape-64x65,width-40x80,causal-bottom-right-tall,window-causal,causal-lengths,mask-half,"
+    "shape-1x1,shape-17x17,shape-16x16,width-40x80,causal-bottom-right-tall,window-causal,causal-lengths,mask-half,"
     "mask-nothing,mask-first-tile-dead,bias-minus-inf,bias-minus-1e4,softcap-mask,dropout-mask,gqa-bias,mqa,gqa-dropout,"
     "scale-by-head,values-peaked,values-tied,values-cancelling,values-huge,values-tiny,values-last-key,layout-strided,"
     "shared-kv,no-batch-no-head,poison-nan-lengths,poison-inf-mask"
@@ -36,18 +39,21 @@ def test_a_correct_candidate_passes(number):
     name = list(CORES)[number]
     candidate = Candidate(CORES[name])
     dtype = narrow()[number % len(narrow())]
-    report = ar.check(candidate, cases=CASES, dtypes=dtype, seed=number, backward=candidate.backward)
+    third = ",".join(CASES.split(",")[number % 3 :: 3])
+    report = ar.check(candidate, cases=third, dtypes=dtype, seed=number, backward=candidate.backward)
     assert report.passed, f"{name}\n{report}"
     assert report.counts()["unsupported"] == report.counts()["suspicious"] == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("name", CORES)
-def test_a_correct_candidate_passes_core_in_every_dtype(name, seed):
+def test_a_correct_candidate_passes_in_every_dtype_with_ten_seeds(name):
+    """Core with one seed, a case for each flag with nine. ATTENTION_REF_WHOLE=1 runs core with all ten."""
     candidate = Candidate(CORES[name])
-    report = ar.check(candidate, dtypes=narrow(), seed=seed, backward=candidate.backward)
-    assert report.passed, f"{name}\n{report}"
+    for seed in range(10):
+        cases = "core" if seed == 0 or "ATTENTION_REF_WHOLE" in os.environ else thinned(1)
+        report = ar.check(candidate, dtypes=narrow(), seed=seed, cases=cases, backward=candidate.backward)
+        assert report.passed, f"{name}\n{report}"
 
 
 @pytest.mark.parametrize("rule", ar.rules)
@@ -59,7 +65,7 @@ def test_the_package_itself_passes_under_every_rule(rule):
     def backward(do, q, k, v, o, lse, dlse=None, **options):
         return ar.attention(q, k, v, rule, **options).backward(do, dlse=dlse)
 
-    report = ar.check(forward, rule, backward=backward, cases=CASES, seed=3)
+    report = ar.check(forward, rule, backward=backward, cases=thinned(1), seed=3)
     assert report.passed, str(report)
     assert report.counts()["suspicious"] == 0
     assert report.counts()["unsupported"] < 20
@@ -83,8 +89,8 @@ def test_emulated_arithmetic_passes_with_scores_near_one(dtype):
     assert 0.1 < max(scores) < 1
 
 
-def test_every_result_of_core_is_compared():
-    every_result_is_compared("core")
+def test_every_result_is_compared():
+    every_result_is_compared(thinned(1))
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
+from attention_ref.oracle.faults import heads, masks
+from attention_ref.oracle.power import power
 
 CASES = "causal,gqa,values-peaked,mask-dead-rows,shape-35x35"
 
@@ -103,3 +105,24 @@ def test_a_bar_is_drawn_on_a_terminal_for_many_cases(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     ar.check(nothing, cases="full")
     assert sys.stderr.getvalue() == ""
+
+
+POWER = {"cases": "shape-17x17,causal,gqa", "faults": ["causal-ignored", "heads-interleaved", "rescale-missing-16"]}
+
+
+def test_faults_spread_over_processes_come_to_the_same(processes):
+    alone = power(**POWER)
+    assert power(**POWER, executor=processes) == alone
+    with ThreadPoolExecutor(2) as pool:
+        assert power(**POWER, executor=pool) == alone
+
+
+def test_a_bar_is_drawn_on_a_terminal_for_many_faults(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    power(**POWER)
+    assert terminal.getvalue() == ""
+    names = [mistake.name() for mistake in heads.CATALOG + masks.CATALOG]
+    power(cases="shape-1x1", faults=names, diagnose=False)
+    assert f"{'█' * 32} {len(names)}/{len(names)} " in terminal.getvalue().split("\r")[-2]

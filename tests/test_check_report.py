@@ -112,7 +112,7 @@ def test_raise_for_failure(failed, passed):
 
 def test_counts_and_failures(failed):
     assert failed.counts() == {
-        "pass": 4, "fail": 2, "error": 2, "nondeterministic": 0, "suspicious": 0, "unsupported": 2
+        "pass": 4, "known": 0, "fail": 2, "error": 2, "nondeterministic": 0, "suspicious": 0, "unsupported": 2
     }  # fmt: skip
     assert [run.verdict for run in failed.failures()] == ["error", "error", "fail", "fail"]
 

@@ -152,11 +152,11 @@ MASKS = [(n, a.name) for n, op in SUBJECTS.items() for a in op.signature.argumen
 def test_masks_that_are_none(name, argument):
     op = SUBJECTS[name]
     variant = next(n for n in range(len(op.variants)) if argument in op.example(variant=n))
-    inputs = op.example(variant=variant)
+    inputs = op.named((), op.example(variant=variant))
     mask = inputs[argument]
     says = f"^{op.name}: {argument} "
     for wrong in (mask.astype(int), mask.astype(float), "text", np.full(mask.shape, None)):
-        message = f"{says}must be boolean, True = may attend; got dtype "
+        message = rf"{says}must be boolean(, True = (may attend|kept).*)?; got dtype "
         refused(lambda wrong=wrong: op.forward(**inputs | {argument: wrong}), ar.OptionError, message)
     refused(lambda: op.forward(**inputs | {argument: RAGGED}), ar.OptionError, rf"{says}is (no array: |\(keep, p\))")
     wide = np.ones((*mask.shape[:-1], mask.shape[-1] + 1), bool)

@@ -13,13 +13,15 @@ HOUSE = Path(ar.__file__).parent
 FLOORS = {
     0: ("errors", "signature", "arrays", "differentiable", "formula", "op", "positions"),
     1: ("score", "adjust", "mask", "normalize", "layer"),
-    2: ("attention", "cache", "derivatives", "emulate", "heads", "options", "pipeline", "place", "textbook", "tiled"),
+    2: ("cache", "heads", "options", "pipeline", "place", "textbook"),
+    2.3: ("tiled",),
+    2.6: ("attention", "derivatives", "emulate", "sampled"),
     3: ("mechanism",),
     4: ("backend", "plot", "train"),
     5: ("oracle",),
     6: ("vectors",),
     7: ("__init__",),
-    8: ("catalog", "demo"),
+    8: ("bench", "catalog", "command_check", "command_matrix", "demo"),
     9: ("cli", "pytest_plugin", "__main__"),
 }
 CONTRIBUTING = HOUSE.parent / "CONTRIBUTING.md"

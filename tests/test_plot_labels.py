@@ -39,7 +39,7 @@ def test_labels_are_thinned_anew_when_the_figure_changes():
     figure = Figure(figsize=(12, 12))
     ax = plot.heatmap(weights(40, 40), ax=figure.subplots(), key_labels=tokens(40))
     many = len(tick_labels(ax.xaxis))
-    figure.set_size_inches(3, 3)
+    figure.set_size_inches(4, 4)
     few = tick_labels(ax.xaxis)
     assert many == 40 > len(few) > 5
     assert overlaps(few) == []

@@ -16,7 +16,7 @@ def definition(xp, alpha, keep, p):
 
 def forward(alpha, keep, p):
     p = checked_number("p", p, 0, 1)
-    factor = alpha.dtype.type(0).real.dtype.type(1 / (1 - p))
+    factor = np.asarray(1 / (1 - p), alpha.real.dtype)
     return np.where(keep, alpha * factor, 0).astype(alpha.dtype, copy=False), {"keep": keep, "factor": factor}
 
 

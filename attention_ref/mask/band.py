@@ -15,13 +15,10 @@ class Band(Mask):
         self.left, self.right = left, right
 
     def allows(self, i, j, p):
-        ahead = j - p
-        allowed = np.ones(ahead.shape, bool)
-        if self.left is not None:
-            allowed &= ahead >= -self.left
-        if self.right is not None:
-            allowed &= ahead <= self.right
-        return allowed
+        if self.left is None and self.right is None:
+            return np.ones(np.broadcast_shapes(j.shape, p.shape), bool)
+        behind = True if self.left is None else j >= p - self.left
+        return behind & (True if self.right is None else j <= p + self.right)
 
     def status(self, rows, keys, offset=0):
         low, high = span(rows, keys, offset)
@@ -52,5 +49,4 @@ def reach(side, value):
 
 def span(rows, keys, offset):
     """The least and the greatest j - p in a block, at each of the leading axes; every integer between occurs."""
-    offset = np.asarray(offset)
     return keys.start - (rows.stop - 1) - offset, (keys.stop - 1) - rows.start - offset

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from attention_ref.arrays import at_lead
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mask.predicate import Mask, joined, verdict
 from attention_ref.positions import whole
@@ -28,6 +29,9 @@ class Segments(Mask):
         apart = (q_high < k_low) | (k_high < q_low) | (q_high < 0) | (k_high < 0)
         one = (q_low == q_high) & (k_low == k_high) & (q_low == k_low) & (q_low >= 0)
         return verdict(rows, keys, none=apart, every=one)
+
+    def at(self, lead):
+        return Segments(at_lead(self.q_segments, lead, behind=1), at_lead(self.k_segments, lead, behind=1))
 
     def check(self, queries, keys):
         for name, ids, size in (("q_segments", self.q_segments, queries), ("k_segments", self.k_segments, keys)):

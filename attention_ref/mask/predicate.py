@@ -10,7 +10,7 @@ before those of queries and keys.
 
 import numpy as np
 
-from attention_ref.arrays import as_array
+from attention_ref.arrays import as_array, at_lead
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.positions import query_positions, resolve_offset
 
@@ -37,6 +37,10 @@ class Mask:
 
     def check(self, queries, keys):
         """Refuse sizes that this mask was not made for."""
+
+    def at(self, lead):
+        """The same mask at a part of the leading axes, given as slices."""
+        return At(self, lead) if self.leading else self
 
     def block(self, rows, keys, offset=0):
         """The boolean array [... rows keys] at the query indices `rows` and the key indices `keys`."""
@@ -67,6 +71,20 @@ class Mask:
         return Not(self)
 
 
+class At(Mask):
+    """A mask at a part of its leading axes."""
+
+    def __init__(self, whole, lead):
+        self.whole, self.lead, self.positional = whole, lead, whole.positional
+        self.leading = at_lead(np.empty(whole.leading, bool), lead).shape
+
+    def allows(self, i, j, p):
+        return at_lead(np.asarray(self.whole.allows(i, j, p)), self.lead, behind=2)
+
+    def __repr__(self):
+        return f"{self.whole!r} at {self.lead}"
+
+
 class Composed(Mask):
     """A mask made of others."""
 
@@ -78,6 +96,9 @@ class Composed(Mask):
     def check(self, queries, keys):
         for part in self.parts:
             part.check(queries, keys)
+
+    def at(self, lead):
+        return type(self)(*(part.at(lead) for part in self.parts))
 
 
 class Both(Composed):
@@ -141,6 +162,9 @@ class Dense(Mask):
         part = self.allowed[..., rows if queries != 1 else slice(None), keys if columns != 1 else slice(None)]
         return verdict(rows, keys, none=~part, every=part)
 
+    def at(self, lead):
+        return Dense(at_lead(self.allowed, lead, behind=2))
+
     def check(self, queries, keys):
         shape = self.allowed.shape
         if shape[-2] not in (1, queries) or shape[-1] not in (1, keys):
@@ -183,9 +207,13 @@ def joined(leads):
 
 def verdict(rows, keys, none, every):
     """ "none", "all" or "some", from whether it is so at each of the leading axes; an empty block allows nothing."""
-    if empty(rows, keys) or np.all(none):
+    if empty(rows, keys) or everywhere(none):
         return NONE
-    return ALL if np.all(every) else SOME
+    return ALL if everywhere(every) else SOME
+
+
+def everywhere(found):
+    return found if isinstance(found, bool) else bool(np.all(found))
 
 
 def empty(rows, keys):

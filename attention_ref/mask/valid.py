@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from attention_ref.arrays import at_lead
 from attention_ref.mask.band import causal
 from attention_ref.mask.predicate import Mask, joined, verdict
 from attention_ref.positions import counts, whole
@@ -23,6 +24,10 @@ class Lengths(Mask):
         q, k = self.q_lengths, self.k_lengths
         none = ~(reaches(rows.start + 1, q) & reaches(keys.start + 1, k))
         return verdict(rows, keys, none=none, every=reaches(rows.stop, q) & reaches(keys.stop, k))
+
+    def at(self, lead):
+        q, k = (None if x is None else at_lead(x, lead) for x in (self.q_lengths, self.k_lengths))
+        return Lengths(q, k, self.name)
 
     def check(self, queries, keys):
         if self.q_lengths is not None:

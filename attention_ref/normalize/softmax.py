@@ -27,5 +27,40 @@ def forward(s):
 
 
 def backward(dalpha, *, alpha):
-    ds = alpha * (dalpha - np.sum(dalpha * alpha, axis=-1, keepdims=True))
-    return {"s": ds}
+    return {"s": across(dalpha, alpha, np.sum(dalpha * alpha, axis=-1, keepdims=True))}
+
+
+def across(dalpha, alpha, along, out=None):
+    """ds, from what the whole row has along alpha: the sum of dalpha * alpha."""
+    return np.multiply(alpha, np.subtract(dalpha, along, out=out), out=out)
+
+
+def more(s, m, z, out=None):
+    """One tile more of rows whose scores so far had the maximum m and, shifted by it, the sum of exponentials z.
+
+    Returns e, the tile's own exponentials, written over s or into out; the factor for what was summed with the old
+    shift; m and z.
+    """
+    out = s if out is None else out
+    m, old = np.maximum(m, np.max(s.real, axis=-1, keepdims=True, initial=-np.inf)), m
+    e, factor = np.exp(np.subtract(s, unshifted(m), out=out), out=out), np.exp(old - unshifted(m))
+    return e, factor, m, z * factor + e @ np.ones((e.shape[-1], 1), e.dtype)
+
+
+def whole(m, z):
+    """(what the summed exponentials are divided by, lse) of rows that are complete."""
+    return np.where(z == 0, 1, z), np.log(z) + unshifted(m)
+
+
+def known(s, lse):
+    """The weights of a tile of rows whose lse is known, written over s."""
+    return np.exp(np.subtract(s, unshifted(lse), out=s), out=s)
+
+
+def shifted(e, m, lse):
+    """The same, from the exponentials that were shifted by m."""
+    return e * np.exp(unshifted(m) - unshifted(lse))
+
+
+def unshifted(m):
+    return np.where(np.isneginf(m.real), 0, m)

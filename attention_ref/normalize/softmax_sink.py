@@ -31,4 +31,9 @@ def forward(s, sink):
 
 def backward(dalpha, *, alpha, rest):
     along = np.sum(dalpha * alpha, axis=-1, keepdims=True)
-    return {"s": alpha * (dalpha - along), "sink": -np.sum(rest * along, axis=(-2, -1))}
+    return {"s": alpha * (dalpha - along), "sink": sink_backward(along, rest)}
+
+
+def sink_backward(along, rest):
+    """dsink, from the rows' sums of dalpha * alpha and the sink's own weights."""
+    return -np.sum(rest * along, axis=(-2, -1))

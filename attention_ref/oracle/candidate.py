@@ -6,13 +6,18 @@ import queue
 import threading
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from attention_ref.errors import CommandError, Unsupported
+
 RESULTS = ("o", "lse", "alpha")
 STAGES = ("score", "scaled", "capped", "biased", "masked", "dropped")
 RESULT_OF = {"forward": "return o, (o, lse) or a dict with 'o'", "backward": 'return a dict such as {"q": dq, "k": dk}'}
+
+CALLED = {"forward": "candidate(q, k, v, **options)", "backward": "backward(do, q, k, v, o, lse, **options)"}
 
 
 class Abandoned(BaseException):
@@ -86,23 +91,42 @@ def attempt(call):
         with np.errstate(all="ignore"):
             return call.function(*call.arrays.values(), **call.options), None
     except NotImplementedError as error:
-        return None, Trouble("unsupported", told(error, call.function))
+        return None, Trouble("unsupported", told(error, call.function, call.role))
     except (Exception, SystemExit, Abandoned) as error:
-        return None, Trouble("error", told(error, call.function))
+        return None, Trouble("error", told(error, call.function, call.role))
 
 
-def told(error, function):
+def told(error, function, role="forward"):
     """An exception as one sentence, with the line of code it came from and, where it helps, what to do."""
     text = " ".join(str(error).split())
+    if isinstance(error, (CommandError, Unsupported)):
+        return text
     text = f"it raised {type(error).__name__}" + f": {text[:160]}{'…' * (len(text) > 160)}" * bool(text)
     frames = traceback.extract_tb(error.__traceback__)
-    home = getattr(getattr(function, "__code__", None), "co_filename", None)
+    home = getattr(getattr(plain(function), "__code__", None), "co_filename", None)
     own = [frame for frame in frames if frame.filename == home]
     if own:
         text += f" ({Path(own[-1].filename).name}:{own[-1].lineno})"
-    if isinstance(error, TypeError) and "required" in str(error):
-        text += "; give every option a default, a case passes only those that it uses"
-    return text
+    return text + hint(error, role)
+
+
+def plain(function):
+    """The function with code of its own behind a partial or an object that can be called."""
+    if isinstance(function, partial):
+        return plain(function.func)
+    return function if hasattr(function, "__code__") else type(function).__call__
+
+
+def hint(error, role):
+    """What to do about a call that does not fit the signature."""
+    said = str(error) if isinstance(error, TypeError) else ""
+    if "positional argument" in said and "given" in said:
+        return f"; it is called as {CALLED[role]}"
+    if "required" in said:
+        return "; give every option a default, a case passes only those that it uses"
+    if "unexpected keyword argument" in said:
+        return "; leave an option that it does not have out of the signature, or raise NotImplementedError"
+    return ""
 
 
 def limited(call):
@@ -137,6 +161,8 @@ def named(returned, role):
     for name, x in results.items():
         if not isinstance(x, (np.ndarray, np.generic)):
             return {}, Trouble("error", f"its result {name} is {kind(x)}, not a NumPy array")
+    if role == "backward" and results and {"dq", "dk", "dv"} >= set(results):
+        return {}, Trouble("error", f"it returned gradients under the names {', '.join(results)}; {right}")
     if role == "forward" and "o" not in results:
         return {}, Trouble("error", f"it returned a dict without 'o'; {right}")
     return results, None

@@ -3,25 +3,30 @@
 import pickle
 import sys
 from concurrent.futures import BrokenExecutor
+from inspect import signature
+from numbers import Integral
 from time import perf_counter
 
-from attention_ref.attention import find
+from attention_ref.attention import attention, find
+from attention_ref.backend import kind, presets
 from attention_ref.errors import OptionError
-from attention_ref.op import did_you_mean
 from attention_ref.oracle import formats, precision
+from attention_ref.oracle.adapt import adapt
+from attention_ref.oracle.candidate import declared
 from attention_ref.oracle.diagnose import diagnose
+from attention_ref.oracle.known import explained, vanished
+from attention_ref.oracle.progress import watched
 from attention_ref.oracle.report import Report
 from attention_ref.oracle.run import CaseRun, Job, run
 from attention_ref.oracle.selection import select
 from attention_ref.oracle.target import name_of
 
-BACKENDS = ("numpy",)
-LONG = 200
-BAR = 32
+MODELS = ("onnx", "onnxruntime")  # backends whose candidates are models
+LONG = 100
 
 
 def check(
-    candidate,
+    candidate=None,
     rule="scaled_dot",
     preset=None,
     backend=None,
@@ -34,26 +39,39 @@ def check(
     timeout=None,
     deterministic=True,
     models=None,
+    device=None,
 ):
     """A Report on `candidate(q, k, v, **options)`, which returns o, (o, lse) or a dict of results.
 
-    It gets NumPy arrays, and of `ar.attention`'s options those that a case uses. `backward(do, q, k, v, o, lse,
-    **options)` returns gradients by name, {"q": dq, …}; it gets the candidate's own o and lse, and dlse= if it
-    declares it. `cases` is "core", "full", "flag:GQA", a name, or several of these with commas. `models` names the
-    arithmetic that a dtype is computed in where it is not the usual one, such as {"float32": "tf32"}.
+    It gets NumPy arrays, or those of the framework that it is written in or that `backend` names, and of
+    `ar.attention`'s options those that a case uses. `backward(do, q, k, v, o, lse, **options)` returns gradients by
+    name, {"q": dq, …}; it gets the candidate's own o and lse, and dlse= if it declares it. Without one it is the
+    framework's own; False is none. `preset` names a library's function: the candidate is called as it is, and without
+    a candidate it is checked itself, on `device`. `cases` is "core", "full", "flag:GQA", a name, or several of these
+    with commas. `models` names the arithmetic that a dtype is computed in where it is not the usual one, such as
+    {"float32": "tf32"}.
     """
     rule = find(rule)
+    preset = None if preset is None else presets.find(preset)
     require_known(candidate, backward, preset, backend, timeout)
+    require_seed(seed)
+    if preset is not None:
+        candidate = presets.called(preset, rule.name, candidate)
+        backend, device = preset.backend, device or preset.device
+        models = {**preset.models, **(models or {})}
+    adapter, candidate, backward = adapt(candidate, backward, backend, device, rule)
     found = select(cases)
     tested = [formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
     names = [fmt.dtype.name for fmt in tested]
-    models = {formats.find(name).name: model for name, model in (models or {}).items()}
+    models = {formats.find(name).name: precision.find(model).name for name, model in (models or {}).items()}
     jobs = []
     for fmt in tested:
         model = precision.find(models.get(fmt.name, fmt.model)).name
         jobs += [Job(case, fmt.name, model, rule.name, candidate, backward, seed, timeout) for case in found]
+    known = preset.known if preset else ()
     start = perf_counter()
-    runs = list(watched(spread(jobs, rule, executor), len(jobs)))
+    watch = watched(spread(jobs, rule, executor), len(jobs), lambda run: run.case, LONG)
+    runs = [explained(run, known) for run in watch]
     meta = {
         "candidate": name_of(candidate),
         "rule": rule.name,
@@ -62,22 +80,41 @@ def check(
         "seed": seed,
         "backward": None if backward is None else name_of(backward),
         "deterministic": deterministic,
+        "models": models,
+        "timeout": timeout,
+        "unknown": unknown(candidate, 3, rule) + (unknown(backward, 6, rule) if backward else []),
         "seconds": perf_counter() - start,
+        "backend": f"{adapter.name} {adapter.version}",
+        "preset": preset and preset.name,
+        "vanished": vanished(runs, known),
     }
-    return Report(meta, runs, diagnose(runs))
+    return Report(meta, runs, diagnose(runs, jobs, deterministic))
 
 
 def require_known(candidate, backward, preset, backend, timeout):
     """Refuse what cannot be checked, in one sentence."""
     for name, function in (("candidate", candidate), ("backward", backward)):
-        if (function is not None and not callable(function)) or (name == "candidate" and function is None):
+        missing = name == "candidate" and function is None and preset is None
+        model = name == "candidate" and backend in MODELS
+        if missing or not (function is None or function is False or callable(function) or model):
             raise OptionError(f"check: {name} must be a function; got {type(function).__name__}")
-    if backend is not None and backend not in BACKENDS:
-        raise OptionError(f"check: there is no backend {backend!r}{did_you_mean(backend, BACKENDS)}")
-    if preset is not None:
-        raise OptionError(f"check: there is no preset {preset!r}; leave preset= out and give the options by name")
+    if backend is not None:
+        kind(backend)
+    if preset is not None and backend not in (None, preset.backend):
+        raise OptionError(f"check: the preset {preset.name} is for backend={preset.backend!r}; got {backend!r}")
     if timeout is not None and not timeout > 0:
         raise OptionError(f"check: timeout= is a number of seconds above 0, or None; got {timeout!r}")
+
+
+def require_seed(seed):
+    if not isinstance(seed, Integral) or seed < 0:
+        raise OptionError(f"seed= is an integer from 0 on; got {seed!r}")
+
+
+def unknown(function, positional, rule):
+    """The arguments with a default that no case will ever give, such as another library's names."""
+    known = {*signature(attention).parameters, "dlse", *rule.module.parameters}
+    return sorted((declared(function, positional) or set()) - known)
 
 
 def spread(jobs, rule, executor):
@@ -134,15 +171,3 @@ def require_picklable(jobs):
                 f"check: the {name} {name_of(function)} cannot be sent to another process; define it with def at the "
                 f"top of a module, or give a ThreadPoolExecutor"
             ) from None
-
-
-def watched(runs, total):
-    """The runs, with a progress bar on a terminal if there are many."""
-    shown = total > LONG and sys.stderr.isatty()
-    for done, found in enumerate(runs, start=1):
-        if shown:
-            full = BAR * done // total
-            bar = "█" * full + "·" * (BAR - full)
-            sys.stderr.write(f"\r{bar} {done}/{total} {found.case:<32.32}" + "\r\x1b[K" * (done == total))
-            sys.stderr.flush()
-        yield found

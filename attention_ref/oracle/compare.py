@@ -36,6 +36,7 @@ class Comparison:
     size: int = 0
     where: str = ""
     band: float | None = None
+    varies: bool = False
 
 
 @dataclass(frozen=True)

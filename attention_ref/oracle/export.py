@@ -11,7 +11,7 @@ NAME, VERSION = "attention_ref.check", 1
 WORST = ("index", "got", "want", "error", "ulps", "bound", "score", "term")
 NUMBER = {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}
 TEXT, COUNT = {"type": "string"}, {"type": "integer"}
-VERDICT = {"enum": ["pass", "fail", "error", "nondeterministic", "suspicious", "unsupported"]}
+VERDICT = {"enum": ["pass", "known", "fail", "error", "nondeterministic", "suspicious", "unsupported"]}
 
 
 def strict(properties):
@@ -40,6 +40,7 @@ RESULT_SCHEMA = strict(
     {
         **{"result": TEXT, "verdict": VERDICT, "sentence": TEXT, "worst": {"anyOf": [WORST_SCHEMA, {"type": "null"}]}},
         **{"wrong": COUNT, "size": COUNT, "where": TEXT, "band": {"anyOf": [NUMBER, {"type": "null"}]}},
+        "varies": {"type": "boolean"},
     }
 )
 RUN_SCHEMA = strict(
@@ -60,7 +61,13 @@ SCHEMA = {
             **{name: TEXT for name in ("candidate", "rule", "cases")},
             "dtypes": {"type": "array", "items": TEXT},
             **{"seed": COUNT, "backward": {"anyOf": [TEXT, {"type": "null"}]}, "deterministic": {"type": "boolean"}},
+            "timeout": {"anyOf": [NUMBER, {"type": "null"}]},
+            "models": {"type": "object", "additionalProperties": TEXT},
+            "unknown": {"type": "array", "items": TEXT},
             "seconds": NUMBER,
+            "backend": TEXT,
+            "preset": {"anyOf": [TEXT, {"type": "null"}]},
+            "vanished": {"type": "array", "items": TEXT},
             "counts": {"type": "object", "additionalProperties": COUNT},
             "diagnosis": {"anyOf": [TEXT, {"type": "null"}]},
             "runs": {"type": "array", "items": RUN_SCHEMA},

@@ -6,7 +6,7 @@ import numpy as np
 
 from attention_ref.oracle import text
 
-VERDICTS = ("pass", "fail", "error", "nondeterministic", "suspicious", "unsupported")
+VERDICTS = ("pass", "known", "fail", "error", "nondeterministic", "suspicious", "unsupported")
 BAD = ("error", "fail")
 
 
@@ -49,6 +49,15 @@ class Report:
 
     def __str__(self):
         return self.text(color=text.on_terminal())
+
+    def figure(self, case=None, *, results=None, tile=None, figure=None):
+        """(figure, axes): heatmaps of where the wrong results of a failing run are off, the worst run unless `case`.
+
+        `tile` is the kernel's (rows, columns), drawn as a grid. `ar.plot.save` writes the figure.
+        """
+        from attention_ref.oracle.picture import draw
+
+        return draw(self, case, results, tile, figure)
 
     def to_dict(self):
         from attention_ref.oracle.export import to_dict

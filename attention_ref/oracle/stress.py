@@ -27,6 +27,8 @@ def values():
         yield Case(
             f"causal-{name.replace('_', '-')}", full, TILED, causal, values=name, core=name in ("peaked", "last_key")
         )
+        if name == "last_key":
+            yield Case("long-rising", f"{sentence}; past key 128", Size(5, 163), values=name)
         large = Size(131, 259, 64, 64)
         yield Case(f"large-{name.replace('_', '-')}", f"{sentence}; in many tiles", large, values=name, core=False)
 

@@ -4,7 +4,9 @@ import importlib
 import importlib.util
 import os
 import sys
+from functools import partial
 from importlib.machinery import SourceFileLoader
+from inspect import isclass, ismethod
 
 from attention_ref.errors import OptionError
 
@@ -22,6 +24,8 @@ def load(target):
         raise OptionError(f"there is no file {home}") from None
     except ImportError as error:
         raise OptionError(f"cannot import {home}: {error}") from None
+    except SyntaxError as error:
+        raise OptionError(f"cannot import {home}: line {error.lineno}: {error.msg}") from None
     except AttributeError:
         raise OptionError(f"there is no {name} in {home}") from None
     return found
@@ -41,14 +45,19 @@ def from_file(path):
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(name, module)
+    folder = os.path.dirname(os.path.abspath(path))
+    if folder not in sys.path:
+        sys.path.append(folder)
     spec.loader.exec_module(module)
     return module
 
 
 def name_of(function):
     """`module:name` of a function, `file.py:name` if its module is the one that runs, or only its name."""
+    if isinstance(function, partial):
+        return f"partial of {name_of(function.func).rpartition(':')[2]}"
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    if not module or not name or "<" in name:
+    if not module or not name or "<" in name or (ismethod(function) and not isclass(function.__self__)):
         return getattr(function, "__name__", type(function).__name__)
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     if module == "__main__" and path:

@@ -2,13 +2,17 @@
 
 import os
 import sys
+from shlex import quote
 from textwrap import wrap
 
 import numpy as np
 
 WIDTH = 100
 SHOWN = 5
-COLORS = {"pass": 32, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36, "dim": 2}
+COLORS = {
+    **{"pass": 32, "known": 33, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36},
+    "dim": 2,
+}
 ORDER = ("o", "lse", "alpha", "dq", "dk", "dv")
 
 
@@ -37,12 +41,12 @@ class Page:
 def page(report, color=False):
     out = Page(color)
     summary(out, report)
+    if report.diagnosis is not None:
+        diagnosis(out, report)
     for dtype in report.meta["dtypes"]:
         table(out, report, dtype)
-    if report.diagnosis is not None:
-        out.add()
-        out.add(f"Diagnosis: {report.diagnosis.sentence}", hang=2)
     worst_cases(out, report)
+    deviations(out, report)
     remarks(out, report)
     return "\n".join(out.lines)
 
@@ -53,14 +57,30 @@ def summary(out, report):
     direction = "forward and backward" if meta["backward"] else "forward only"
     n = len(report.runs)
     dtypes = " and ".join(meta["dtypes"])
+    if not meta["backend"].startswith("numpy "):
+        dtypes += f", by {meta['backend']}"
     which = f"{shortened(meta['cases'], 60)}, {plural(n, 'case')}, seed {meta['seed']}, {meta['seconds']:.1f} s"
-    what = f"{meta['candidate']} against {meta['rule']}, {direction}, in {dtypes} ({which})"
+    called = f" as {meta['preset']}" if meta["preset"] not in (None, meta["candidate"]) else ""
+    what = f"{meta['candidate']}{called} against {meta['rule']}, {direction}, in {dtypes} ({which})"
     if not n or counts["unsupported"] == n:
         what += "; nothing could be checked"
     out.add(f"{verdict}  {what}", hang=8)
     out.lines[0] = out.lines[0].replace(verdict, out.paint(verdict, "pass" if report.passed else "fail"), 1)
     shown = [out.paint(f"{count} {verdict}", verdict) for verdict, count in counts.items() if count]
     out.raw(f"        {' · '.join(shown)}")
+
+
+def diagnosis(out, report):
+    """What is wrong, and the smallest case that shows it."""
+    out.add()
+    first, *others = report.diagnosis.parts
+    out.add(f"Diagnosis: {first}", hang=2)
+    for part in others:
+        out.add(f"and {part}", 2, 4)
+    run = min(report.failures(), key=lambda run: (run.verdict == "error", run.size.queries * run.size.keys))
+    out.raw("Next: run the smallest case that shows it by itself")
+    for line in broken(command(report, run)):
+        out.raw(f"  {line}")
 
 
 def table(out, report, dtype):
@@ -160,17 +180,41 @@ def how_far(found):
 def command(report, run):
     """The command that runs this one case again."""
     meta = report.meta
-    target = meta["candidate"] if ":" in meta["candidate"] else "TARGET"
+    name = meta["candidate"]
+    target = name if ":" in name or name.startswith("--command") or name == meta["preset"] else "TARGET"
+    preset = f" --preset {meta['preset']}" if meta["preset"] and target != meta["preset"] else ""
     rule = f" --rule {meta['rule']}" if meta["rule"] != "scaled_dot" else ""
     dtype = f" --dtypes {run.dtype}" if run.dtype != "float32" else ""
-    backward = f" --backward {meta['backward']}" if ":" in (meta["backward"] or "") else ""
-    return f"attention-ref check {target} --case {run.case} --seed {meta['seed']}{rule}{dtype}{backward}"
+    model = f" --models {run.dtype}={meta['models'][run.dtype]}" if run.dtype in meta["models"] else ""
+    backward = f" --backward {quote(meta['backward'])}" if ":" in (meta["backward"] or "") else ""
+    timeout = f" --timeout {meta['timeout']:g}" if meta["timeout"] else ""
+    target = target if target.startswith("--command") else quote(target)
+    line = f"attention-ref check {target} --case {run.case} --seed {meta['seed']}"
+    return line + rule + preset + dtype + model + backward + timeout
 
 
 def broken(line):
     """A command in lines that a shell reads as one."""
     parts = wrap(line, WIDTH - 8, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     return [part + " \\" for part in parts[:-1]] + parts[-1:]
+
+
+def deviations(out, report):
+    """What the library is known for: what was seen again, and what was not."""
+    seen = {}
+    for run in report.runs:
+        told = [found.sentence for found in run.results if found.verdict == "known"] or [run.sentence]
+        for sentence in told if run.verdict == "known" or len(told) > 1 else ():
+            seen.setdefault(sentence, {})[run.case] = None
+    gone = report.meta["vanished"]
+    for title, sentences in (("Known deviations", seen), ("Known deviations that were not seen", gone)):
+        if sentences:
+            out.add()
+            out.raw(title)
+        for sentence in sentences:
+            cases = seen.get(sentence, ())
+            names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
+            out.add(sentence + f": {plural(len(cases), 'case')} ({names})" * bool(cases), 2, 4)
 
 
 def remarks(out, report):
@@ -194,9 +238,15 @@ def remarks(out, report):
     for sentence, cases in reasons.items():
         names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
         out.add(f"{sentence}: {plural(len(cases), 'case')} ({names})", 2, 4)
+    if report.meta["unknown"]:
+        some = ", ".join(f"{name}=" for name in report.meta["unknown"])
+        out.add()
+        out.add(f"No case gives {some}: options come under the names that ar.attention has for them.", 0, 2)
     if not report.meta["backward"]:
         out.add()
-        out.add("Forward only: no backward was given (backward=).")
+        given = "no backward was given (backward=)"
+        own = f"{report.meta['backend'].partition(' ')[0]} has no autodiff, and {given}"
+        out.add(f"Forward only: {own if report.meta['preset'] else given}.")
 
 
 def exactly(x):

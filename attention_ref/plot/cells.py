@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from matplotlib.text import Text
 
-from attention_ref.errors import ShapeError
+from attention_ref.errors import OptionError, ShapeError
 from attention_ref.plot import checks, colors
+from attention_ref.plot.figures import even
 from attention_ref.plot.legend import draw_states
 from attention_ref.plot.states import LEAK, SEEN
 
@@ -21,7 +22,7 @@ def draw_cells(ax, grid, cmap, norm, square=True):
     left, right, bottom, top = grid.extent
     image = ax.imshow(
         colors.snapped(grid.shown, norm), cmap=cmap, norm=norm, interpolation="nearest", origin="upper",
-        extent=grid.extent, aspect="equal" if square else "auto",
+        extent=grid.extent, aspect="equal" if even(square, grid.shape) else "auto",
     )  # fmt: skip
     draw_states(ax, grid)
     ax.spines[:].set_visible(False)
@@ -35,7 +36,7 @@ def room(ax, shape, square, max_cells):
     box = ax.get_window_extent()
     rows, columns = shape
     pixels = np.array([box.height, box.width]) * 0.9
-    if square:
+    if even(square, shape):
         pixels = np.array([rows, columns]) * min(pixels[0] / rows, pixels[1] / columns)
     return tuple(int(max(1, min(max_cells, p))) for p in pixels)
 
@@ -70,8 +71,12 @@ def annotate(owner, ax, grid, cmap, norm, annot, fmt):
     if grid.block != (1, 1) or not np.any(chosen):
         return
     drawn = np.isin(grid.states, (SEEN, LEAK)) & chosen
-    texts = np.vectorize(lambda value: format(value, fmt), otypes=[object])(grid.values) if texts is None else texts
-    written = {(i, j): str(texts[i, j]) for i, j in np.argwhere(drawn)}
+    try:
+        written = {
+            (i, j): format(grid.values[i, j], fmt) if texts is None else str(texts[i, j]) for i, j in np.argwhere(drawn)
+        }
+    except (ValueError, TypeError):
+        raise OptionError(f"{owner}: fmt={fmt!r} cannot format a number; try '.2f' or '.1e'") from None
     em = None if annot is True else max(map(len, written.values()), default=0)
     for (i, j), text in written.items():
         ax.add_artist(Number(j, i, text, em, colors.ink(cmap(norm(grid.values[i, j])))))

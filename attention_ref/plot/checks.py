@@ -17,6 +17,8 @@ RIGHT = {
 
 def real(owner, name, value):
     """A real floating-point array, widened exactly where NumPy cannot compute in its dtype; copied only then."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise OptionError(f"{owner}: {name} is a masked array; give {name}.data, and allowed=~{name}.mask")
     array = as_array(owner, name, value)
     if array.dtype.name.startswith(NARROW):
         return array.astype(np.float64)
@@ -64,7 +66,9 @@ def labels(owner, name, given, count, axis):
         return None
     if isinstance(given, str):
         raise OptionError(f"{owner}: {name} is one string; give a list of {count}, such as {name}=text.split()")
-    texts = [str(label) for label in given]
+    if not hasattr(given, "__iter__"):
+        raise OptionError(f"{owner}: {name} must be a list of {count} texts; got {type(given).__name__}")
+    texts = [one.decode("utf-8", "backslashreplace") if isinstance(one, bytes) else str(one) for one in given]
     if len(texts) != count:
         raise ShapeError(f"{owner}: {name} has {len(texts)} labels for {count} {axis}; give one for each")
     return texts
@@ -80,10 +84,9 @@ def choice(owner, name, value, known):
 
 def index(owner, name, value, count, what):
     """An index from -count to count - 1, as one from 0."""
-    try:
-        whole = value.__index__()
-    except AttributeError:
-        raise OptionError(f"{owner}: {name}={value!r} must be an integer") from None
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise OptionError(f"{owner}: {name}={value!r} must be an integer")
+    whole = value.__index__()
     if not -count <= whole < count:
         raise OptionError(f"{owner}: {name}={value} is out of range; there are {count} {what}, 0 to {count - 1}")
     return whole % count
@@ -93,17 +96,31 @@ def subset(owner, name, given, count):
     """The indices chosen, all of them for None."""
     if given is None:
         return list(range(count))
-    chosen = [given] if isinstance(given, (int, np.integer)) else list(given)
+    if isinstance(given, slice):
+        given = range(count)[given]
+    chosen = list(given) if hasattr(given, "__iter__") else [given]
     if not chosen:
         raise OptionError(f"{owner}: {name} is empty; leave it out to draw all {count}")
     return [index(owner, name, one, count, name) for one in chosen]
 
 
 def positive(owner, name, value):
-    try:
-        whole = value.__index__()
-    except AttributeError:
-        whole = 0
+    whole = value.__index__() if hasattr(value, "__index__") else 0
     if whole < 1:
         raise OptionError(f"{owner}: {name}={value!r} must be a whole number, at least 1")
     return whole
+
+
+def pair(owner, name, value):
+    """(rows, columns), from two whole numbers or from one for both."""
+    both = tuple(value) if hasattr(value, "__iter__") else (value, value)
+    if len(both) != 2:
+        raise OptionError(f"{owner}: {name}={value!r} must be (rows, columns)")
+    return tuple(positive(owner, name, one) for one in both)
+
+
+def end(owner, name, value):
+    """A finite number for an end of a scale."""
+    if isinstance(value, (str, bytes)) or np.ndim(value) or not np.isfinite(value):
+        raise OptionError(f"{owner}: {name}={value!r} must be a finite number, or None to take it from the data")
+    return float(value)

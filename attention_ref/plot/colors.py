@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgba
 
 from attention_ref.errors import OptionError
+from attention_ref.plot import checks
 
 SEQUENTIAL = "cividis"
 SIGNED = LinearSegmentedColormap.from_list(
@@ -37,16 +38,20 @@ def scale(owner, norm, vmin, vmax, grids):
             raise OptionError(f"{owner}: norm must be a matplotlib.colors.Normalize; got {type(norm).__name__}")
         norm.autoscale_None([end for grid in grids if grid.peak for end in (grid.low, grid.peak[0])])
         return norm
-    low = min((grid.low for grid in grids), default=0.0) if vmin is None else vmin
-    high = max((grid.peak[0] for grid in grids if grid.peak), default=1.0) if vmax is None else vmax
-    low = min(low, high) if np.isfinite(low) else high
-    if vmin is not None and vmax is not None and not vmin < vmax:
+    drawn = [end for grid in grids if grid.peak for end in (grid.low, grid.peak[0])] or [0.0, 1.0]
+    low = min(drawn) if vmin is None else checks.end(owner, "vmin", vmin)
+    high = max(drawn) if vmax is None else checks.end(owner, "vmax", vmax)
+    if low < high:
+        return Normalize(low, high)
+    if vmin is not None and vmax is not None:
         raise OptionError(f"{owner}: vmin={vmin} must be below vmax={vmax}")
-    return Normalize(low, high if high > low else low + 1)
+    return Normalize(low, low + 1) if vmax is None else Normalize(high - 1, high)
 
 
-def zero_centered(grids, vmax=None):
+def zero_centered(owner, grids, vmax=None):
     """A norm from -m to m; m is the largest magnitude drawn unless given."""
+    if vmax is not None and not checks.end(owner, "vmax", vmax) > 0:
+        raise OptionError(f"{owner}: vmax={vmax} must be above 0; the scale goes from -vmax to vmax")
     ends = [abs(end) for grid in grids if grid.peak for end in (grid.low, grid.peak[0])]
     m = max(ends, default=0.0) if vmax is None else vmax
     return Normalize(-m, m) if m > 0 else Normalize(-1, 1)

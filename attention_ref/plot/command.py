@@ -82,12 +82,27 @@ def narrowed(args, weights):
         weights = weights[checks.index("plot", "--layer", args.layer, len(weights), "layers")]
     if weights.ndim < 3 and (args.heads or args.reduce):
         raise OptionError(f"--heads and --reduce: weights of shape {weights.shape} have no head axis")
+    if whole_model(args, weights):
+        return weights
     if args.heads:
         chosen = checks.subset("plot", "--heads", numbers(args.heads), weights.shape[-3])
         weights = weights[..., chosen, :, :]
     if args.reduce:
         weights = OVER[args.reduce](weights, axis=-3, keepdims=weights.ndim == 4)
     return weights
+
+
+def whole_model(args, weights):
+    """Whether `layers` draws, which chooses and combines heads by itself, and names them."""
+    drawn = args.output is not None and not args.output.lower().endswith(".gif")
+    return weights.ndim == 4 and (args.kind == "layers" or (args.kind is None and drawn))
+
+
+def over(args):
+    """(what the picture shows of which heads, how rows are checked)."""
+    which = f"heads {args.heads}" if args.heads else "all heads"
+    title = f"{args.reduce} over {which}" if args.reduce else f"head {args.heads}" if args.heads else None
+    return title, "ignore" if args.reduce in ("max", "min") else "warn"
 
 
 def numbers(given):
@@ -103,7 +118,11 @@ def draw(args, weights):
     keys = tokens(args.tokens)
     queries = tokens(args.query_tokens) or (keys if weights.shape[-1] == weights.shape[-2] else None)
     if kind == "text":
-        return text(one(weights), query_labels=queries, key_labels=keys)
+        words = text(one(weights), query_labels=queries, key_labels=keys)
+        if args.output is None:
+            return words
+        Path(args.output).write_text(words + "\n", encoding="utf-8")
+        return Path(args.output)
     output = Path(args.output or Path(args.file).with_suffix(".gif" if kind == "training" else ".png").name)
     checks.choice("-o", "ending", output.suffix.lower().lstrip("."), (*FORMATS, "gif"))
     labels = {"query_labels": queries, "key_labels": keys}
@@ -119,9 +138,13 @@ def picture(args, kind, weights, labels):
     if kind in WHOLE and weights.ndim == 3:
         weights = weights[None]
     if kind == "heads":
-        return heads(weights, **labels)[0]
+        title, check = over(args)
+        names = [title] if args.reduce else [f"head {h}" for h in numbers(args.heads)] if args.heads else None
+        weights = weights[None] if weights.ndim == 2 else weights
+        return heads(weights, titles=names, check_rows=check, **labels)[0]
     if kind == "layers":
-        return layers(weights, **labels)[0]
+        chosen = numbers(args.heads) if args.heads else None
+        return layers(weights, heads=chosen, over_heads=args.reduce, **labels)[0]
     if kind == "entropy":
         return entropy(weights)
     if kind in ("rollout", "flow"):
@@ -132,7 +155,8 @@ def picture(args, kind, weights, labels):
         count = weights.shape[-2:]
         queries, keys = (given or [str(i) for i in range(n)] for given, n in zip(labels.values(), count, strict=True))
         return arcs(queries, one(weights), key_tokens=keys)
-    return heatmap(one(weights), **labels)
+    title, check = over(args)
+    return heatmap(one(weights), title=title, check_rows=check, **labels)
 
 
 def one(weights):

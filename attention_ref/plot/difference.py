@@ -11,6 +11,9 @@ from attention_ref.plot.heatmap import finish, matrix_grid
 from attention_ref.plot.legend import handles, put_legend
 from attention_ref.plot.words import describe_grid, named
 
+NARROWEST = 6
+"""Pixels of a tile below which its lines would hide what is under them."""
+
 NAMES = {
     "abs": "a − b",
     "rel": "(a − b) / |b|",
@@ -35,16 +38,16 @@ def difference(
     if a.shape != b.shape:
         raise ShapeError(f"difference: a has shape {a.shape} and b {b.shape}; they must be the same")
     labels = named("difference", a.shape, query_labels, key_labels)
-    tile = None if tile is None else tile_sizes(tile)
+    tile = None if tile is None else checks.pair("difference", "tile", tile)
     values = compare(a, b, kind, bound)
     ax = own_axes("difference", ax, values.shape, square)
     grid = matrix_grid("difference", ax, values, allowed, "plain", square, max_cells, reduce)
-    norm = colors.zero_centered([grid], vmax)
+    norm = colors.zero_centered("difference", [grid], vmax)
     image = draw_cells(ax, grid, colors.SIGNED, norm, square)
     notes = ["a and b are the same" if np.array_equal(values, np.zeros_like(values)) else ""]
     if tile is not None:
-        draw_tiles(ax, values.shape, tile)
-        notes.append(f"lines: tiles of {tile[0]} × {tile[1]}")
+        seen = draw_tiles(ax, values.shape, tile)
+        notes.append(f"lines: tiles of {tile[0]} × {tile[1]}" if seen else f"tiles of {tile[0]} × {tile[1]}: too small")
     finish("difference", ax, grid, labels, (xticklabels, yticklabels), title, notes)
     if cbar:
         add_colorbar(ax, image, norm, [grid], NAMES[kind])
@@ -58,6 +61,11 @@ def compare(a, b, kind, bound=None):
     if (kind == "score") != (bound is not None):
         raise OptionError('difference: kind="score" and bound=, the error allowed for each element, belong together')
     unit = {"abs": lambda: 1.0, "rel": lambda: np.abs(b), "ulp": lambda: np.spacing(np.abs(b)), "score": lambda: bound}
+    if bound is not None:
+        try:
+            bound = np.broadcast_to(checks.real("difference", "bound", bound), a.shape)
+        except ValueError:
+            raise ShapeError(f"difference: bound of shape {np.shape(bound)} does not broadcast to {a.shape}") from None
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         d = np.subtract(a, b, dtype=np.float64)
         d = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, d)
@@ -65,17 +73,14 @@ def compare(a, b, kind, bound=None):
     return np.where(d == 0, 0, scaled)
 
 
-def tile_sizes(tile):
-    sizes = (tile, tile) if isinstance(tile, (int, np.integer)) else tuple(tile)
-    if len(sizes) != 2:
-        raise OptionError(f"difference: tile={tile!r} must be (rows, columns)")
-    return tuple(checks.positive("difference", "tile", size) for size in sizes)
-
-
 def draw_tiles(ax, shape, tile):
-    """A line before the first row and column of every tile but the first."""
+    """A line before the first row and column of every tile but the first; False where lines would hide the cells."""
     rows, columns = shape
+    pixels = abs(ax.transData.transform((tile[1], tile[0])) - ax.transData.transform((0, 0)))
+    if pixels.min() < NARROWEST:
+        return False
     across = [[(-0.5, y - 0.5), (columns - 0.5, y - 0.5)] for y in range(tile[0], rows, tile[0])]
     down = [[(x - 0.5, -0.5), (x - 0.5, rows - 0.5)] for x in range(tile[1], columns, tile[1])]
     ax.add_collection(LineCollection(across + down, colors="white", linewidths=1.6, zorder=2), autolim=False)
     ax.add_collection(LineCollection(across + down, colors="black", linewidths=0.6, zorder=2.1), autolim=False)
+    return True

@@ -1,15 +1,20 @@
 """Figures without pyplot: made, described in words, and saved so that the same array gives the same bytes."""
 
 import io
+from os import PathLike
 from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import TightLayoutEngine
 
 from attention_ref.errors import OptionError
 
 SALT = "attention_ref"
+THINNEST = 24
+"""How many times as long as wide a matrix of square cells may be."""
+
 FORMATS = ("png", "svg", "pdf")
 
 
@@ -28,13 +33,21 @@ def own_axes(owner, ax, shape, square=True):
         return Picture(figsize=fitting(shape, square), layout="constrained").subplots()
     if not isinstance(ax, Axes):
         raise OptionError(f"{owner}: ax must be a matplotlib Axes; got {type(ax).__name__}")
+    lay_out(ax, (type(None),))
     return ax
+
+
+def even(square, shape):
+    """Whether cells are drawn as squares: not where the matrix would be a mere line."""
+    return bool(square) and max(shape) <= THINNEST * min(shape)
 
 
 def fitting(shape, square=True):
     """Inches for one matrix: up to 0.45 a cell, 6.5 for the longer side, 2 for the shorter at least."""
     rows, columns = shape
     unit = min(0.45, 6.5 / max(rows, columns))
+    if even(square, shape) is False and square:
+        return (8.4, 2.9) if columns > rows else (4.9, 7.8)
     return max(3.0, columns * unit) + 1.9, max(1.6, rows * unit) + 1.3
 
 
@@ -44,9 +57,14 @@ def own_figure(owner, figure, width, height):
         return Picture(figsize=(width, height), layout="constrained")
     if not isinstance(figure, (Figure, SubFigure)):
         raise OptionError(f"{owner}: figure must be a Figure or a SubFigure; got {type(figure).__name__}")
-    if root(figure).get_layout_engine() is None:
-        root(figure).set_layout_engine("constrained")
+    lay_out(figure, (type(None), TightLayoutEngine))
     return figure
+
+
+def lay_out(owner, instead_of):
+    """Give a figure without a layout one that leaves room for colorbars; a tight layout has none for a shared one."""
+    if isinstance(root(owner).get_layout_engine(), instead_of):
+        root(owner).set_layout_engine("constrained")
 
 
 def root(owner):
@@ -75,6 +93,8 @@ def save(figure, path, format=None, *, alt=None, dpi=None):
     if not isinstance(figure, Figure):
         raise OptionError(f"save: the first argument must be a figure or an axes; got {type(figure).__name__}")
     if format is None:
+        if not isinstance(path, (str, PathLike)):
+            raise OptionError(f"save: a file object has no ending; give format=, one of {', '.join(FORMATS)}")
         format = Path(path).suffix.lstrip(".").lower()
     if format not in FORMATS:
         raise OptionError(f"save: cannot write {format!r}; png, svg and pdf can be written (plot.training writes gif)")

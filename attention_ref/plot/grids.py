@@ -99,10 +99,10 @@ def wrap(panels, columns=None):
     return [panels[at : at + columns] for at in range(0, len(panels), columns)]
 
 
-def stacked(owner, alphas, axes=("head", "query", "key")):
+def stacked(owner, alphas, axes=("head", "query", "key"), over="layer"):
     """One array a layer; an array with a layer axis, or a list of arrays of one shape."""
     if hasattr(alphas, "shape"):
-        return list(checks.numbers(owner, alphas, ("layer", *axes), "alphas"))
+        return list(checks.numbers(owner, alphas, (over, *axes), "alphas"))
     if isinstance(alphas, (str, dict)) or not hasattr(alphas, "__iter__"):
         raise OptionError(f"{owner}: alphas must be an array or a list of arrays; got {type(alphas).__name__}")
     arrays = [unbatched(owner, checks.real(owner, "alphas", one), len(axes)) for one in alphas]

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Patch
 
+from attention_ref.errors import OptionError
 from attention_ref.plot import checks, colors
 from attention_ref.plot.cells import add_colorbar, annotate, draw_cells, name_axes, room
 from attention_ref.plot.figures import own_axes, tell
@@ -53,7 +54,7 @@ def gradient(
     labels = named("gradient", values.shape, query_labels, key_labels)
     ax = own_axes("gradient", ax, values.shape, square)
     grid = matrix_grid("gradient", ax, values, allowed, "gradient", square, max_cells, reduce)
-    norm = colors.zero_centered([grid], vmax)
+    norm = colors.zero_centered("gradient", [grid], vmax)
     image = draw_cells(ax, grid, colors.SIGNED, norm, square)
     annotate("gradient", ax, grid, colors.SIGNED, norm, annot, fmt)
     finish("gradient", ax, grid, labels, (xticklabels, yticklabels), title)
@@ -69,6 +70,8 @@ def mask(
     yticklabels="auto", max_cells=512, legend=True,
 ):  # fmt: skip
     """What may be attended, (query, key): allowed cells solid, masked ones hatched, dead rows told apart."""
+    if hasattr(allowed, "dense"):
+        raise OptionError("mask: allowed is a mask without sizes; give allowed.dense(queries, keys)")
     shut = checks.as_array("mask", "allowed", allowed)
     if shut.ndim != 2 or 0 in shut.shape:
         raise checks.ShapeError(f"mask: allowed must be (query, key), not empty; got shape {shut.shape}")

@@ -33,7 +33,7 @@ def overlay(image, alpha, grid=None, *, smooth=False, vmin=0, vmax=None, cmap=IN
     )
     draw_states(ax, cells)
     ax.set(xticks=[], yticks=[], title=title, aspect=picture.shape[0] / rows / (picture.shape[1] / columns))
-    notes = [f"{rows} × {columns} patches hold {weights.sum():.0%} of the query's attention"]
+    notes = [f"{rows} × {columns} patches hold {cells.sums.sum():.0%} of the query's attention"]
     ax.set_xlabel("\n".join(notes + ["smoothed between patches"] * bool(smooth)), fontsize="small")
     if cbar:
         add_colorbar(ax, over, norm, [cells], "weight α")
@@ -71,7 +71,7 @@ def patches(alpha, grid):
     if grid is None:
         side = round(weights.size**0.5)
         grid = (side, side)
-    rows, columns = (checks.positive("overlay", "grid", n) for n in grid)
+    rows, columns = checks.pair("overlay", "grid", grid)
     if rows * columns != weights.size:
         raise ShapeError(
             f"overlay: {weights.size} weights do not fill a grid of {rows} × {columns} patches; give "

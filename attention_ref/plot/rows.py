@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from attention_ref.plot import checks
+from attention_ref.plot.cells import room
 from attention_ref.plot.figures import own_axes, tell
 from attention_ref.plot.labels import Labels, label_axis, literal
 from attention_ref.plot.legend import LOOKS, put_legend
@@ -25,18 +26,21 @@ def rows(
     labels = named("rows", values.shape, query_labels, key_labels)
     allowed = checks.boolean("rows", allowed, values.shape)
     one = slice(index, index + 1)
-    grid = make_grid(values[one], None if allowed is None else allowed[one], limits=values.shape)
-    wrong = check_row_sums("rows", {f"query {index}": grid}, values.dtype, check_rows)
     ax = own_axes("rows", ax, (4, values.shape[1]), square=False)
-    state = grid.states[0]
+    limits = room(ax, (1, values.shape[1]), square=False, max_cells=values.shape[1])
+    grid = make_grid(values[one], None if allowed is None else allowed[one], limits=limits)
+    wrong = check_row_sums("rows", {f"query {index}": grid}, values.dtype, check_rows)
+    state, block = grid.states[0], grid.block[1]
     drawn = np.flatnonzero(np.isin(state, (SEEN, LEAK)))
-    ax.bar(drawn, grid.values[0, drawn], width=0.8 if values.shape[1] < 200 else 1.0, color=BAR, linewidth=0)
-    patches = mark_states(ax, state)
+    width = block if block > 1 or values.shape[1] >= 200 else 0.8
+    ax.bar(drawn * block + (block - 1) / 2, grid.values[0, drawn], width=width, color=BAR, linewidth=0)
+    patches = mark_states(ax, state, block)
+    reduced = f"each bar: the largest of {block} keys" if block > 1 else ""
     top = grid.peak[0] if grid.peak else 0.0
     ax.set_xlim(-0.5, values.shape[1] - 0.5)
     ax.set_ylim(min(0.0, 1.05 * grid.low) if np.isfinite(grid.low) else 0.0, max(1.0, 1.05 * top))
     label_axis("rows", ax.xaxis, labels[1], values.shape[1], xticklabels)
-    ax.set(xlabel="\n".join(filter(None, ["key (j)", wrong])), ylabel="weight α")
+    ax.set(xlabel="\n".join(filter(None, ["key (j)", reduced, wrong])), ylabel="weight α")
     name_query(ax, index, labels[0], title)
     if legend:
         put_legend(ax, patches)
@@ -44,7 +48,7 @@ def rows(
     return tell(ax, f"Weights of {who('query', labels[0], index)} over {values.shape[1]} keys: {most}.")
 
 
-def mark_states(ax, state):
+def mark_states(ax, state, block=1):
     """Hatch the columns of keys that are masked, dead, NaN or leaking; the patches for the legend."""
     patches = []
     for kind, look in LOOKS.items():
@@ -52,7 +56,13 @@ def mark_states(ax, state):
         if columns.size:
             breaks = np.flatnonzero(np.diff(columns) > 1) + 1
             for run in np.split(columns, breaks):
-                ax.axvspan(run[0] - 0.5, run[-1] + 0.5, linewidth=0, zorder=0.5 if kind != LEAK else 1.5, **look)
+                ax.axvspan(
+                    run[0] * block - 0.5,
+                    (run[-1] + 1) * block - 0.5,
+                    linewidth=0,
+                    zorder=0.5 if kind != LEAK else 1.5,
+                    **look,
+                )
             patches.append(Patch(label=NAMES[kind], linewidth=0.5, **look))
     return patches
 

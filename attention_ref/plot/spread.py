@@ -25,7 +25,7 @@ def mixed(owner, layers, residual, heads=None):
 
     Where a query attends to nothing, only the residual connection carries something.
     """
-    if not 0 <= residual <= 1:
+    if not isinstance(residual, (int, float, np.number)) or not 0 <= residual <= 1:
         raise OptionError(f"{owner}: residual={residual} must lie between 0 and 1")
     chosen = checks.subset(owner, "heads", heads, len(layers[0]))
     queries, keys = layers[0].shape[1:]

@@ -90,7 +90,8 @@ def pull(tape, do, dalpha):
     behind = [name for name in tape["steps"] if name not in ("lse", "score")]
     behind = behind[behind.index("alpha") :]
     shown = behind[1] if "filled" in behind else "alpha"
-    flowing = None if do is None else cotangent("do", do)
+    shape = (*tape["alpha"].shape[:-1], tape["inputs"]["v"].shape[-1])
+    flowing = None if do is None else cotangent("do", do, shape)
     for name in reversed(behind):
         if name == shown:
             total = flowing = total if flowing is None else total + flowing
@@ -103,7 +104,7 @@ def pull(tape, do, dalpha):
 def cotangent(name, value, shape=None):
     value = checks.real("backward", name, value)
     if shape is not None and value.shape != shape:
-        raise ShapeError(f"backward: {name} has shape {value.shape}; it must be alpha's {shape}")
+        raise ShapeError(f"backward: {name} has shape {value.shape}; it must be {shape}")
     return value
 
 
@@ -154,7 +155,7 @@ def draw_scores(where, matrices, labels, max_cells):
         make_grid(matrix, kind=kind, limits=room(ax, matrix.shape, True, max_cells), how="extreme")
         for (_, ax), matrix, kind in zip(where, matrices, kinds, strict=True)
     ]  # fmt: skip
-    norm = colors.zero_centered(grids)
+    norm = colors.zero_centered("pipeline", grids)
     for (name, ax), grid in zip(where, grids, strict=True):
         image = draw_cells(ax, grid, colors.SIGNED, norm)
         label_axes("pipeline", ax, labels, grid.shape)

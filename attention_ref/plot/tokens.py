@@ -9,8 +9,10 @@ from attention_ref.errors import OptionError
 from attention_ref.plot import checks, colors
 from attention_ref.plot.figures import Picture, own_axes, tell
 from attention_ref.plot.heatmap import heatmap
-from attention_ref.plot.labels import Labels, literal
+from attention_ref.plot.labels import STEPS, Labels, literal
 from attention_ref.plot.reduction import make_grid
+from attention_ref.plot.row_sums import check_rows as check_row_sums
+from attention_ref.plot.states import DEAD, NAMES, NAN
 from attention_ref.plot.words import named, strongest
 
 
@@ -33,7 +35,7 @@ def alignment(alpha, source, target, *, ax=None, **options):
 
 def arcs(
     tokens, alpha, *, key_tokens=None, allowed=None, least=0.05, query=None, ax=None, title=None, cmap="cividis_r",
-    cbar=True,
+    cbar=True, check_rows="warn",
 ):  # fmt: skip
     """Lines from every query on the left to the keys on the right, the wider and darker the larger the weight.
 
@@ -44,7 +46,9 @@ def arcs(
     if not 0 <= least <= 1:
         raise OptionError(f"arcs: least={least} must lie between 0 and 1")
     allowed = checks.boolean("arcs", allowed, values.shape)
-    weights = make_grid(values, allowed, limits=values.shape).shown.filled(0)
+    grid = make_grid(values, allowed, limits=values.shape)
+    wrong = check_row_sums("arcs", {"": grid}, values.dtype, check_rows)
+    weights = grid.shown.filled(0)
     if query is not None:
         query = checks.index("arcs", "query", query, len(values), "queries")
         weights = np.where(np.arange(len(values))[:, None] == query, weights, 0)
@@ -56,7 +60,8 @@ def arcs(
     ax.add_collection(LineCollection(lines, array=strength, cmap=cmap, norm=norm, linewidths=0.4 + 3.6 * strength))
     write_column(ax, queries, values.shape[0], -0.03, "right")
     write_column(ax, keys, values.shape[1], 1.03, "left")
-    dress(ax, title, left_out(weights, drawn, least))
+    notes = [left_out(weights, drawn, least), without_lines(grid), wrong]
+    dress(ax, title, "\n".join(filter(None, notes)))
     if cbar:
         bar = ax.figure.colorbar(ScalarMappable(norm, cmap), ax=ax, shrink=0.6, aspect=25)
         bar.set_label("weight α", fontsize="small")
@@ -81,10 +86,16 @@ def spot(index, count):
 def write_column(ax, texts, count, x, side):
     labels = Labels("arcs", texts, count)
     room = ax.get_window_extent().height / ax.figure.dpi * 72 / count
-    size = float(np.clip(room / 1.4, 3, 9))
-    for at in range(count):
+    size = float(np.clip(room / 1.4, 4, 9))
+    step = next(step for step in STEPS if step * room >= 1.3 * size)
+    for at in range(0, count, step):
         text = ax.text(x, spot(at, count), labels[at], ha=side, va="center", fontsize=size, transform=ax.transAxes)
         literal(text, labels.fonts)
+
+
+def without_lines(grid):
+    odd = [f"{grid.counts[state]} weights: {NAMES[state]}" for state in (DEAD, NAN) if grid.counts[state]]
+    return f"no lines for {', '.join(odd)}" if odd else ""
 
 
 def left_out(weights, drawn, least):

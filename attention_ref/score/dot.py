@@ -5,6 +5,7 @@ import numpy as np
 SIGNATURE = "q[... i d] k[... j d] -> s[... i j]"
 FORMULA = r"s_{ij} = q_i \cdot k_j"
 SOURCE = "000 §3.1"
+LINEAR_IN_Q = True
 
 
 def definition(xp, q, k):

@@ -10,5 +10,5 @@ FORMULA = r"s_{ij} = q_i \cdot k_j / \sqrt d"
 SOURCE = "000 §3.3, 002 rule 3, 003 §2, 004 §1.2"
 
 
-def scale(q):
+def scale(q, sqrt=sqrt):
     return 1 / sqrt(max(q.shape[-1], 1))

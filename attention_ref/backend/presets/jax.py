@@ -1,0 +1,96 @@
+"""JAX: jax.nn.dot_product_attention."""
+
+from attention_ref.backend.presets.preset import (
+    LEAK,
+    Known,
+    Preset,
+    equal_widths,
+    four_axes,
+    number,
+    refuse,
+    top_left,
+    with_four_axes,
+)
+
+TESTED = "0.10.2"
+
+
+def pad(x, n):
+    import jax
+
+    return jax.numpy.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, n)])
+
+
+def by_implementation(implementation):
+    def call(
+        function,
+        q,
+        k,
+        v,
+        *,
+        allowed=None,
+        bias=None,
+        causal=False,
+        window=None,
+        align=None,
+        q_lengths=None,
+        k_lengths=None,
+        scale=None,
+    ):
+        import jax
+
+        numpy = jax.numpy
+        (q, k, v), original = four_axes(numpy.broadcast_to, q, k, v)
+        queries, keys = q.shape[-2], k.shape[-2]
+        if causal or window is not None:
+            top_left(queries, keys, align, "what is positional")
+        if (q_lengths is not None or k_lengths is not None) and align == "bottom_right" and (causal or window):
+            refuse("what is positional is aligned at the top left there")
+        q, k, v, scale, values = equal_widths(pad, q, k, v, number("scale", scale))
+        if window is not None:
+            window = tuple(keys + queries if n is None else n for n in window)
+        lengths = [None if n is None else numpy.broadcast_to(n[..., 0], len(q)) for n in (q_lengths, k_lengths)]
+        o = function(
+            *(numpy.swapaxes(x, 1, 2) for x in (q, k, v)),
+            with_four_axes(bias),
+            with_four_axes(allowed),
+            scale=scale,
+            is_causal=causal,
+            query_seq_lengths=lengths[0],
+            key_value_seq_lengths=lengths[1],
+            local_window_size=window,
+            implementation=implementation,
+        )
+        return original(numpy.swapaxes(o, 1, 2)[..., :values])
+
+    return call
+
+
+UNIFORM = Known(
+    "a row with nothing allowed gives the mean of the values, and dv has its share of it",
+    ("window-dead-rows", "k-lengths-zero", "mask-dead-rows", "mask-nothing"),
+    ("o", "dv"),
+)
+NAN_ROWS = Known("a row of nothing but a bias of -inf is NaN, and so are the gradients", ("bias-dead-rows",))
+
+PRESETS = (
+    Preset(
+        "jax.dot_product_attention",
+        "jax",
+        by_implementation("xla"),
+        "jax.nn:dot_product_attention",
+        TESTED,
+        models={"float64": "f32"},
+        known=(LEAK, UNIFORM, NAN_ROWS),
+        note="its softmax is float32 whatever the inputs are, so float64 is bounded as float32",
+    ),
+    Preset(
+        "jax.dot_product_attention.cudnn",
+        "jax",
+        by_implementation("cudnn"),
+        "jax.nn:dot_product_attention",
+        TESTED,
+        dtypes=("float16", "bfloat16"),
+        device="cuda",
+    ),
+)

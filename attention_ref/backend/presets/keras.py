@@ -1,0 +1,225 @@
+"""Keras 3: ops.dot_product_attention and the attention layers, on the backend that KERAS_BACKEND names.
+
+Layers with projections get identity matrices, which leave every number as it is.
+"""
+
+import numpy as np
+
+from attention_ref.backend.presets.preset import (
+    LEAK,
+    SCALED_DOT,
+    Known,
+    Preset,
+    equal_widths,
+    four_axes,
+    number,
+    refuse,
+    top_left,
+    with_four_axes,
+)
+
+TESTED = "3.15.1"
+BELOW_64 = ("float32", "float16", "bfloat16")
+
+
+def pad(x, n):
+    from keras import ops
+
+    return ops.pad(x, [(0, 0)] * (len(x.shape) - 1) + [(0, n)])
+
+
+def joined(q, k, v):
+    from keras import ops
+
+    return four_axes(ops.broadcast_to, q, k, v)
+
+
+def dtype_of(x):
+    from keras import backend
+
+    return backend.standardize_dtype(x.dtype)
+
+
+def swapped(x):
+    """(batch, head, row, width) to (batch, row, head, width), and back."""
+    from keras import ops
+
+    return ops.transpose(x, (0, 2, 1, 3))
+
+
+def side_by_side(x):
+    """(batch, row, head * width)"""
+    from keras import ops
+
+    batch, heads, rows, width = x.shape
+    return ops.reshape(swapped(x), (batch, rows, heads * width))
+
+
+def own_heads(q, k, v):
+    if q.shape[1] != k.shape[1]:
+        refuse("it has no grouped heads")
+
+
+def dot_product_attention(function, q, k, v, *, allowed=None, bias=None, causal=False, align=None, scale=None):
+    (q, k, v), original = joined(q, k, v)
+    if causal:
+        top_left(q.shape[2], k.shape[2], align)
+    q, k, v, scale, values = equal_widths(pad, q, k, v, number("scale", scale))
+    o = function(
+        *(swapped(x) for x in (q, k, v)),
+        bias=with_four_axes(bias),
+        mask=with_four_axes(allowed),
+        scale=scale,
+        is_causal=causal,
+    )
+    return original(swapped(o)[..., :values])
+
+
+def lengths_mask(k, k_lengths):
+    from keras import ops
+
+    return None if k_lengths is None else ops.arange(k.shape[-2])[None] < k_lengths
+
+
+def folded(layer, q, k, v, causal, align, k_lengths):
+    """A layer without heads, its batch the sequences' and the heads' together; inputs in the order q, v, k."""
+    from keras import ops
+
+    (q, k, v), original = joined(q, k, v)
+    own_heads(q, k, v)
+    if causal:
+        top_left(q.shape[2], k.shape[2], align)
+    batch, heads = q.shape[:2]
+    flat = [ops.reshape(x, (batch * heads, *x.shape[2:])) for x in (q, v, k)]
+    keep = lengths_mask(k, k_lengths)
+    mask = None if keep is None else [None, ops.repeat(keep, heads, axis=0)]
+    o, alpha = layer(flat, mask=mask, use_causal_mask=causal, return_attention_scores=True)
+    found = {"o": o, "alpha": alpha}
+    return {name: original(ops.reshape(x, (batch, heads, *x.shape[1:]))) for name, x in found.items()}
+
+
+def attention(layer, q, k, v, *, causal=False, align=None, k_lengths=None):
+    layer = layer(use_scale=False, score_mode="dot", dtype=dtype_of(q))
+    return folded(layer, q, k, v, causal, align, k_lengths)
+
+
+def additive(layer, q, k, v, *, w_q, w_k, b, w_s, causal=False, align=None, k_lengths=None):
+    """It has the vector w_s, and no projections: they come before."""
+    from keras import ops
+
+    (q, k, v), original = joined(q, k, v)
+    layer = layer(use_scale=True, dtype=dtype_of(q))
+    q, k = ops.matmul(q, ops.transpose(w_q)), ops.matmul(k, ops.transpose(w_k)) + b
+    layer.build([(None, *x.shape[2:]) for x in (q, v, k)])
+    layer.scale = w_s
+    found = folded(layer, q, k, v, causal, align, k_lengths)
+    return {name: original(x) for name, x in found.items()}
+
+
+def blocks(heads, width):
+    """The identity as a projection from heads side by side to heads: [m h d]."""
+    return np.eye(heads * width).reshape(heads * width, heads, width)
+
+
+def multi_head(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths=None):
+    (q, k, v), original = joined(q, k, v)
+    own_heads(q, k, v)
+    if causal:
+        top_left(q.shape[2], k.shape[2], align)
+    heads, width, values = q.shape[1], q.shape[-1], v.shape[-1]
+    layer = layer(heads, width, values, use_bias=False, output_shape=heads * values, dtype=dtype_of(q))
+    q, k, v = (side_by_side(x) for x in (q, k, v))
+    layer.build(q.shape, v.shape, k.shape)
+    of_k, of_v = blocks(heads, width), blocks(heads, values)
+    layer.set_weights([of_k, of_k, of_v, np.moveaxis(of_v, 0, -1)])
+    return called(layer, q, k, v, (allowed, causal, k_lengths), original, heads)
+
+
+def grouped(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths=None):
+    (q, k, v), original = joined(q, k, v)
+    if causal:
+        top_left(q.shape[2], k.shape[2], align)
+    heads, few, width, values = q.shape[1], k.shape[1], q.shape[-1], v.shape[-1]
+    if values > width:
+        refuse("it has no values wider than the keys")
+    v = pad(v, width - values)
+    layer = layer(width, heads, few, use_bias=False, dtype=dtype_of(q))
+    q, k, v = (side_by_side(x) for x in (q, k, v))
+    layer.build(q.shape, v.shape, k.shape)
+    of_q, of_k = blocks(heads, width), blocks(few, width)
+    layer.set_weights([of_q, of_k, of_k, np.moveaxis(of_q, 0, -1)])
+    found = called(layer, q, k, v, (allowed, causal, k_lengths), original, heads)
+    return found | {"o": found["o"][..., :values]}
+
+
+def called(layer, q, k, v, masks, original, heads):
+    """A layer with heads, called, and its results with the heads in front again."""
+    from keras import ops
+
+    allowed, causal, k_lengths = masks
+    allowed = with_four_axes(allowed)
+    o, alpha = layer(
+        q,
+        v,
+        k,
+        attention_mask=allowed,
+        value_mask=lengths_mask(k, k_lengths),
+        use_causal_mask=causal,
+        return_attention_scores=True,
+    )
+    batch, rows, width = o.shape
+    o = swapped(ops.reshape(o, (batch, rows, heads, width // heads)))
+    return {"o": original(o), "alpha": original(alpha)}
+
+
+DEAD_ROWS = Known(
+    "a row with nothing allowed is not zero: large negative numbers are added, which leaves a mean of values",
+    ("mask-dead-rows", "mask-nothing", "k-lengths-zero", "bias-dead-rows"),
+)
+
+PRESETS = (
+    Preset(
+        "keras.dot_product_attention",
+        "keras",
+        dot_product_attention,
+        "keras.ops:dot_product_attention",
+        TESTED,
+        known=(LEAK, DEAD_ROWS),
+    ),
+    Preset(
+        "keras.Attention",
+        "keras",
+        attention,
+        "keras.layers:Attention",
+        TESTED,
+        rules={"dot": {}},
+        known=(LEAK, DEAD_ROWS),
+    ),
+    Preset(
+        "keras.AdditiveAttention",
+        "keras",
+        additive,
+        "keras.layers:AdditiveAttention",
+        TESTED,
+        rules={"additive": {}},
+        known=(LEAK, DEAD_ROWS),
+    ),
+    Preset(
+        "keras.MultiHeadAttention",
+        "keras",
+        multi_head,
+        "keras.layers:MultiHeadAttention",
+        TESTED,
+        rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
+        known=(LEAK, DEAD_ROWS),
+    ),
+    Preset(
+        "keras.GroupQueryAttention",
+        "keras",
+        grouped,
+        "keras.layers:GroupQueryAttention",
+        TESTED,
+        rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
+        known=(LEAK, DEAD_ROWS),
+    ),
+)

@@ -1,0 +1,50 @@
+"""MLX: mx.fast.scaled_dot_product_attention."""
+
+from attention_ref.backend.presets.preset import (
+    LEAK,
+    Known,
+    Preset,
+    bottom_right,
+    four_axes,
+    number,
+    refuse,
+    with_four_axes,
+)
+
+TESTED = "0.32.4"
+
+
+def sdpa(function, q, k, v, *, allowed=None, bias=None, causal=False, align=None, scale=None, sink=None):
+    import mlx.core as mx
+
+    (q, k, v), original = four_axes(mx.broadcast_to, q, k, v)
+    if (allowed is not None) + (bias is not None) + causal > 1:
+        refuse("it takes one mask: boolean, additive or causal")
+    if causal:
+        bottom_right(q.shape[-2], k.shape[-2], align)
+    mask = "causal" if causal else with_four_axes(allowed if bias is None else bias)
+    scale = q.shape[-1] ** -0.5 if scale is None else number("scale", scale)
+    return original(function(q, k, v, scale=scale, mask=mask, sinks=sink))
+
+
+UNIFORM = Known(
+    "a row with nothing allowed by a boolean mask, or by causal, gives the mean of the values, and dv its share",
+    ("causal-bottom-right-tall", "mask-dead-rows", "mask-nothing"),
+    ("o", "dv"),
+    link="https://github.com/ml-explore/mlx/issues/2395",
+)
+NAN_ROWS = Known("a row of nothing but a bias of -inf is NaN, and so are the gradients", ("bias-dead-rows",))
+
+PRESETS = (
+    Preset(
+        "mlx.sdpa",
+        "mlx",
+        sdpa,
+        "mlx.core:fast.scaled_dot_product_attention",
+        TESTED,
+        dtypes=("float32", "float16", "bfloat16"),
+        models={"float16": "f16", "bfloat16": "bf16"},
+        known=(LEAK, UNIFORM, NAN_ROWS),
+        note="on a CPU every operation rounds to the narrow dtype, and is bounded so",
+    ),
+)

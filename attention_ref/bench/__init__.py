@@ -1,0 +1,80 @@
+"""The benchmark: every way to compute one attention, side by side in one run, interleaved, with medians and ratios."""
+
+import gc
+import json
+from statistics import median
+from time import perf_counter
+
+from attention_ref.attention import find
+from attention_ref.bench.contenders import contenders
+from attention_ref.bench.machine import limit, rates
+from attention_ref.bench.memory import peak
+
+OURS = "tiled"
+
+
+def run(
+    rule="scaled_dot", lengths=(512, 2048), dtype="float32", heads=8, width=64, causal=False, backward=True, repeat=5
+):
+    """A dict that JSON can hold: the machine's rates and, for every length, seconds, ratios and peak bytes by name."""
+    speeds = rates(dtype)
+    out = {"rule": rule, "dtype": dtype, "heads": heads, "width": width, "causal": causal, "backward": backward}
+    out["machine"], out["lengths"] = speeds, {}
+    for length in lengths:
+        found = measure(inputs(rule, length, dtype, heads, width), rule, causal, backward, repeat)
+        if rule == "scaled_dot":
+            found["limit"] = limit(speeds, heads * length * length / (2 if causal else 1), width, backward)
+        out["lengths"][str(length)] = found
+    return out
+
+
+def inputs(rule, length, dtype, heads, width):
+    rule = find(rule)
+    letters = {letter for argument in rule.arguments.values() for axis in argument.axes for _, letter in axis.terms}
+    widths = {letter: width for letter in letters - {"i", "j", "n"}}
+    return rule.example(0, dtype, leading=(1, heads), i=length, j=length, **widths)
+
+
+def measure(arrays, rule, causal, backward, repeat):
+    """{"seconds": medians, "peak": bytes, "left_out": reasons}, by contender; the runs take turns.
+
+    The peak is that of the first run, before anything is there to be used again.
+    """
+    calls, left_out = contenders(arrays, rule, causal, backward)
+    times = {name: [] for name in calls}
+    peaks = {name: peak(call) for name, call in calls.items()}
+    for _ in range(repeat):
+        for name, call in calls.items():
+            gc.collect()
+            start = perf_counter()
+            call()
+            times[name].append(perf_counter() - start)
+    return {"seconds": {name: median(t) for name, t in times.items()}, "peak": peaks, "left_out": left_out}
+
+
+def table(result):
+    """The result as text."""
+    way = "forward + backward" if result["backward"] else "forward"
+    band = ", causal" * result["causal"]
+    gemm, exp = result["machine"]["gemm"] / 1e9, result["machine"]["exp"] * 1e9
+    lines = [f"{result['rule']}, {result['dtype']}, {result['heads']} heads of {result['width']}, {way}{band}"]
+    lines.append(f"this machine: {gemm:.0f} GFLOP/s in matrix products, {exp:.2f} ns an exponential, all cores")
+    for length, found in result["lengths"].items():
+        lines.append(f"\nL = {length:<14} {'seconds':>10} {'ours / it':>10} {'peak MiB':>10}")
+        ours = found["seconds"][OURS]
+        for name, seconds in sorted(found["seconds"].items(), key=lambda pair: pair[1]):
+            lines.append(f"  {name:16} {seconds:10.4f} {ours / seconds:10.2f} {found['peak'][name] / 2**20:10.1f}")
+        if "limit" in found:
+            lines.append(f"  {'the limit':16} {found['limit']:10.4f} {found['limit'] / ours:9.0%} of it reached")
+        lines += [f"  {name:16} left out: {reason}" for name, reason in found["left_out"].items()]
+    return "\n".join(lines)
+
+
+def save(result, json_path=None, plot_path=None):
+    if json_path:
+        with open(json_path, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+    if plot_path:
+        from attention_ref.bench.figure import figure
+
+        figure(result).savefig(plot_path)

@@ -1,0 +1,18 @@
+"""The faults: a correct kernel in small steps, and every mistake of the catalog as a change to one or two of them."""
+
+from attention_ref.oracle.faults import arithmetic, gradients, heads, masks, positions, softmax, stages, sums, weights
+from attention_ref.oracle.faults.kernel import Kernel, Online, Split, Straight
+
+ROOMS = (positions, masks, stages, weights, heads, softmax, gradients, sums)
+
+
+def listed(rooms):
+    """The mistakes of these modules by name, in the order in which they are written."""
+    found = [mistake for room in rooms for mistake in room.CATALOG]
+    return {mistake.name(): mistake for mistake in found}
+
+
+MISTAKES = listed(ROOMS)
+ARITHMETIC = listed((arithmetic,))
+
+__all__ = ["ARITHMETIC", "MISTAKES", "Kernel", "Online", "Split", "Straight"]

@@ -1,0 +1,191 @@
+"""The conformance matrix: every preset that can run, under each of its rules, in each dtype, forward and backward."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+
+from attention_ref.backend import kind, presets
+
+CASES = (
+    *("shape-1x1", "shape-1x67", "shape-17x17", "shape-35x35", "width-40x80", "causal", "causal-top-left"),
+    *("causal-bottom-right", "causal-bottom-right-tall", "window", "window-dead-rows", "k-lengths", "k-lengths-zero"),
+    *("mask-half", "mask-dead-rows", "mask-nothing", "bias", "bias-minus-inf", "bias-dead-rows", "scale"),
+    *("scale-negative", "softcap", "softcap-mask", "sink", "gqa", "gqa-causal", "mqa", "values-peaked", "values-huge"),
+    *("values-last-key", "poison-nan-mask", "poison-nan-causal", "poison-nan-lengths", "poison-inf-mask", "segments"),
+    *("shared-kv", "no-batch"),
+)
+SMALL = ("shape-17x17", "causal", "mask-half", "mask-dead-rows", "gqa", "values-peaked", "poison-nan-mask")
+SECONDS = 600
+ORDER = ("error", "fail", "nondeterministic", "suspicious", "known", "pass")
+BEGIN = "<!-- made by: attention-ref matrix --readme README.md --json docs/matrix.json -->"
+END = "<!-- end of the matrix -->"
+
+
+def matrix(cases=CASES, dtypes=None, only="", device=None, jobs=2, seed=0):
+    """The matrix as plain data: its rows, the versions, the date."""
+    parts = list(wanted(only, dtypes, device))
+    with ThreadPoolExecutor(jobs) as pool:
+        found = [pool.submit(rows_of, part, cases, device, seed) for part in parts]
+        rows = [row for one in found for row in one.result()]
+    versions = dict.fromkeys(row["backend"] for row in rows if row.get("backend"))
+    return {
+        "date": date.today().isoformat(),
+        "python": sys.version.partition(" ")[0],
+        "versions": list(versions),
+        "cases": list(cases),
+        "seed": seed,
+        "rows": rows,
+    }
+
+
+def wanted(only, dtypes, device):
+    """(preset, rule, dtypes, Keras's backend) for everything that is asked for."""
+    for preset in presets.presets().values():
+        if only and not any(preset.name.startswith(one) for one in only.split(",")):
+            continue
+        for rule in preset.rules:
+            tested = [dtype for dtype in preset.dtypes if dtypes is None or dtype in dtypes]
+            backends = [name for name in ("torch", "jax", "tensorflow") if find_spec(name)]
+            for below in backends if preset.backend == "keras" and backends else [""]:
+                if tested:
+                    yield preset, rule, tested, below
+
+
+def rows_of(part, cases, device, seed):
+    """The rows of one preset under one rule, checked in a process of its own."""
+    preset, rule, dtypes, below = part
+    name = preset.name + f" ({below})" * bool(below)
+    heads = [{"preset": name, "rule": rule, "dtype": dtype} for dtype in dtypes]
+    reason = presets.available(preset, preset.device or device) if not below else kept(preset)
+    if reason:
+        return [head | {"verdict": reason} for head in heads]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "attention_ref", "check", preset.name, "--rule", rule]
+        command += ["--cases", ",".join(cases), "--dtypes", ",".join(dtypes), "--seed", str(seed), "--json", str(path)]
+        command += ["--device", device] if device and not preset.device else []
+        place = Path(__file__).parents[2]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])}
+        environment |= {"KERAS_BACKEND": below} if below else {}
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
+        except subprocess.TimeoutExpired:
+            return [head | {"verdict": f"not finished after {SECONDS} s"} for head in heads]
+        if not path.exists():
+            last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+            return [head | {"verdict": f"error: {last}"} for head in heads]
+        report = json.loads(path.read_text(encoding="utf-8"))
+    return [head | row_of(report, head["dtype"]) for head in heads]
+
+
+def kept(preset):
+    return "" if kind(preset.backend).installed() else f"{preset.backend} is not installed"
+
+
+def row_of(report, dtype):
+    """One dtype of a report: both directions, the known deviations, the cases that are neither."""
+    runs = [run for run in report["runs"] if run["dtype"] == dtype]
+    forward, backward = (direction(runs, back) for back in (False, True))
+    bad = [verdict for verdict in (forward["verdict"], backward["verdict"]) if verdict in ORDER]
+    errors = [run for run in runs if run["verdict"] == "error"]
+    known = {found["sentence"] for run in runs for found in run["results"] if found["verdict"] == "known"}
+    known |= {run["sentence"] for run in runs if run["verdict"] == "known"}
+    findings = [run["case"] for run in runs if run["verdict"] in ("error", "fail", "nondeterministic", "suspicious")]
+    return {
+        "backend": report["backend"],
+        "model": runs[0]["model"],
+        "verdict": "error" if errors else min(bad, key=ORDER.index, default="nothing could be checked"),
+        "forward": forward,
+        "backward": backward,
+        "known": sorted(known),
+        "vanished": report["vanished"],
+        "findings": findings,
+        "seconds": round(sum(run["seconds"] for run in runs), 1),
+    }
+
+
+def direction(runs, back):
+    """How many cases, the worst score and ulps of what passed, and the verdict."""
+    found = [(run, x) for run in runs for x in run["results"] if (x["result"] not in ("o", "lse", "alpha")) == back]
+    checked = [(run, x) for run, x in found if x["verdict"] != "unsupported"]
+    if not checked:
+        return {"verdict": "–", "cases": 0, "score": None, "ulps": None}
+    passed = [x["worst"] for _, x in checked if x["verdict"] in ("pass", "suspicious") and x["worst"]]
+    worst = max(passed, key=lambda one: one["score"], default={"score": None, "ulps": None})
+    return {
+        "verdict": min((x["verdict"] for _, x in checked), key=ORDER.index),
+        "cases": len({run["case"] for run, _ in checked}),
+        "score": worst["score"],
+        "ulps": worst["ulps"],
+    }
+
+
+def markdown(data):
+    """The matrix as a Markdown table with its footnotes."""
+    sentences = list(dict.fromkeys(one for row in data["rows"] for one in row.get("known", ())))
+    lines = [
+        f"{data['date']}, Python {data['python']}, {', '.join(data['versions'])}; {len(data['cases'])} cases, "
+        f"seed {data['seed']}. A cell: verdict, worst error in units of its bound, worst error in ulps, cases checked.",
+        "",
+        "| function | rule | dtype | forward | backward | known deviations |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in data["rows"]:
+        numbers = ", ".join(f"[{sentences.index(one) + 1}]" for one in row.get("known", ()))
+        cells = [cell(row[side]) if side in row else row["verdict"] for side in ("forward", "backward")]
+        lines.append(f"| `{row['preset']}` | {row['rule']} | {row['dtype']} | {cells[0]} | {cells[1]} | {numbers} |")
+    lines += [""] + [f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1)]
+    return "\n".join(lines).rstrip()
+
+
+def cell(found):
+    if not found["cases"]:
+        return "–"
+    score = "" if found["score"] is None else f" {shown(found['score'])} · {shown(found['ulps'])} ulps"
+    return f"{found['verdict']}{score} · {found['cases']}"
+
+
+def shown(x):
+    return x if isinstance(x, str) else f"{x:.2g}"
+
+
+def placed(readme, text):
+    """A README with the matrix in its place."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError("the README has no place for the matrix")
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+
+
+def figure(data):
+    """(figure, axes): a heatmap of the worst scores of what passed; gray was not checked, findings are marked."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(f"{row['preset']} · {row['rule']}" for row in data["rows"]))
+    dtypes = list(dict.fromkeys(row["dtype"] for row in data["rows"]))
+    columns = [(dtype, side) for dtype in dtypes for side in ("forward", "backward")]
+    grid = np.full((len(names), len(columns)), np.nan)
+    canvas = Figure(figsize=(2.6 + 0.75 * len(columns), 1.2 + 0.26 * len(names)), layout="constrained")
+    axes = canvas.add_subplot()
+    axes.set_facecolor("0.85")
+    for row in data["rows"]:
+        for side in ("forward", "backward"):
+            if side not in row or row[side]["score"] is None:
+                continue
+            place = names.index(f"{row['preset']} · {row['rule']}"), columns.index((row["dtype"], side))
+            grid[place] = max(row[side]["score"], 1e-4)
+            mark = {"known": "k", "pass": "", "suspicious": "?"}.get(row[side]["verdict"], "!")
+            axes.text(place[1], place[0], mark, ha="center", va="center", color="white", fontsize=7)
+    image = axes.imshow(np.log10(grid), aspect="auto", interpolation="nearest", cmap="viridis", vmin=-4, vmax=0)
+    canvas.colorbar(image, ax=axes, label="log10 of the worst error / bound (k: known deviation, !: finding)")
+    axes.set_xticks(range(len(columns)), [f"{dtype}\n{side}" for dtype, side in columns], fontsize=6)
+    axes.set_yticks(range(len(names)), names, fontsize=6)
+    return canvas, axes

@@ -1,0 +1,28 @@
+"""What the failing runs of a check have in common, in a sentence, whatever the mistake may be."""
+
+from attention_ref.oracle.localize import in_common
+
+TOLD = 3
+
+
+def symptoms(runs):
+    """The sentence; "" where nothing fails."""
+    failing = [run for run in runs if run.verdict in ("fail", "error")]
+    if not failing:
+        return ""
+    parts = [in_common(runs), *places(failing)]
+    stages = list(dict.fromkeys(run.stage for run in failing if run.stage))
+    sentence = "; ".join(part for part in [*parts, *stages[:1]] if part)
+    return sentence or "no flag, size or place separates the failing cases from the others"
+
+
+def places(failing):
+    """The places that come up in several cases, the most frequent first."""
+    cases = {}
+    for run in failing:
+        for found in run.results:
+            place = found.where.partition(", only in ")[2] or found.where.partition(" elements: ")[2]
+            if place:
+                cases.setdefault(f"{found.result} is wrong in {place}", set()).add(run.case)
+    often = sorted((len(names), place) for place, names in cases.items() if len(names) > 1)[::-1]
+    return [f"{place} ({n} cases)" for n, place in often[:TOLD]]

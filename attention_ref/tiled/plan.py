@@ -1,0 +1,122 @@
+"""How a problem is cut: the size of a tile, the tasks that can run side by side, and the keys that a task looks at."""
+
+from dataclasses import dataclass, replace
+from itertools import product
+from math import ceil, gcd, prod
+
+import numpy as np
+
+from attention_ref import mask as masks
+from attention_ref.errors import OptionError
+
+TILE_SCORES = 2**18
+KEPT_BYTES = 2**24
+TASKS = 16
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The most queries, keys and neighbors on the last leading axis that one tile holds, and the least keys."""
+
+    rows: int
+    keys: int
+    heads: int
+    grain: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some queries, at some of the leading axes, against all the keys."""
+
+    lead: tuple
+    rows: slice
+    number: int = 0
+    keeps: bool = False
+
+    def __str__(self):
+        leading = ", ".join(f"{s.start}:{s.stop}" for s in self.lead)
+        return f"queries {self.rows.start}:{self.rows.stop}" + f" at [{leading}]" * bool(self.lead)
+
+
+def sizes(tile):
+    """(queries, keys) of a tile, from tile=; None where they are to be chosen."""
+    if isinstance(tile, str) and tile == "auto":
+        return None
+    pair = (tile, tile) if isinstance(tile, (int, np.integer)) else tile
+    whole = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(n, (int, np.integer)) for n in pair)
+    if not whole or isinstance(tile, bool) or min(pair) < 1:
+        raise OptionError(f"tile is 'auto', a number of positions, (queries, keys) or None; got {tile!r}")
+    return tuple(int(n) for n in pair)
+
+
+def choose(tile, place, hidden, lead, shared):
+    """The tile: as many numbers as the caches like, `hidden` for each score; on few queries where a band is cut out."""
+    room, queries, keys = max(TILE_SCORES // hidden, 64), place.queries, place.keys
+    if sizes(tile):
+        rows, columns = sizes(tile)
+    else:
+        positional = place.mask is not None and place.mask.positional
+        rows = max(32, min(128, queries // 8)) if positional else 512
+        rows = min(rows, max(8, int(room**0.5)))
+        columns = max(room // rows, 1)
+    rows, columns = max(min(rows, queries), 1), max(min(columns, keys), 1)
+    heads = max(room // (rows * columns), 1)
+    return Tile(rows, columns, neighbors(heads, lead, shared), min(columns, max(rows // 2, 16)))
+
+
+def neighbors(most, lead, shared):
+    """How many of the last leading axis go together: a divisor of every group that shares a key head."""
+    if not lead:
+        return 1
+    together = gcd(*shared) if shared else lead[-1]
+    return max((n for n in range(1, min(most, together) + 1) if together % n == 0), default=1)
+
+
+def tasks(leading, queries, tile, kept):
+    """The tasks, in the order in which their results are added up: the same whoever computes them.
+
+    The first tasks keep their exponentials for backward, `kept` bytes for each query, as far as they fit.
+    """
+    if not prod(leading) * queries:
+        return []
+    *outer, last = leading or (None,)
+    places = [[slice(n, n + 1) for n in range(size)] for size in outer]
+    if last is not None:
+        places.append([slice(n, min(n + tile.heads, last)) for n in range(0, last, tile.heads)])
+    cells = list(product(*places))
+    blocks = ceil(queries / tile.rows)
+    chunk = max(1, blocks * len(cells) // TASKS) * tile.rows
+    starts = range(0, queries, chunk)
+    out = [Task(cell, slice(n, min(n + chunk, queries))) for n in reversed(starts) for cell in cells]
+    fit = KEPT_BYTES // (kept * min(chunk, queries) * tile.heads) if kept else 0
+    return [replace(task, number=n, keeps=n < fit) for n, task in enumerate(out)]
+
+
+def key_tiles(place, rows, tile):
+    """[(keys, whether all of them are allowed)]: slices that cover every key that a query of `rows` may attend to."""
+    found = []
+    bisect(place, rows, slice(0, place.keys), tile.grain, found)
+    out = []
+    for start, stop, everything in joined(found):
+        out += [(slice(n, min(n + tile.keys, stop)), everything) for n in range(start, stop, tile.keys)]
+    return out
+
+
+def bisect(place, rows, keys, grain, found):
+    status = place.status(rows, keys)
+    if status == masks.SOME and keys.stop - keys.start > grain:
+        middle = keys.start + max(grain, 1 << ((keys.stop - keys.start - 1).bit_length() - 1))
+        bisect(place, rows, slice(keys.start, middle), grain, found)
+        bisect(place, rows, slice(middle, keys.stop), grain, found)
+    elif status != masks.NONE:
+        found.append((keys.start, keys.stop, status == masks.ALL))
+
+
+def joined(spans):
+    """Neighbors of one kind as one."""
+    out = []
+    for start, stop, kind in spans:
+        if out and out[-1][1] == start and out[-1][2] == kind:
+            start = out.pop()[0]
+        out.append((start, stop, kind))
+    return out

@@ -1,0 +1,70 @@
+"""The float64 path's proven error on every vector, by rule: what it is compared with is exact, correctly rounded."""
+
+from collections import Counter
+
+import numpy as np
+
+from attention_ref.attention import rules
+from attention_ref.vectors import format as form
+from attention_ref.vectors.verify import arguments, bound_of
+
+U = 2.0**-53
+MOST = 4
+REASONS = """\
+error: max |got - exact| / max |exact| over an array, in units of 2^-53.
+More than 4 has one of three reasons:
+underflow  the inputs are subnormal, and 2^-53 of the result is less than a subnormal
+zero       the exact answer is 0 everywhere, so that any error is infinitely large beside it
+sensitive  its terms cancel, or exp enlarges a rounding of the scores: any correct program may be
+           off there by the a-priori bound, in the last column in the same units"""
+HEAD = f"{'':28} {'arrays':>6} {'<= 4':>6} {'underflow':>10} {'zero':>6} {'sensitive':>10} {'worst':>9} {'bound':>9}"
+
+
+def table(folder=form.DATA):
+    """The lines of the table."""
+    yield HEAD
+    large, found = form.load_large(folder), {}
+    for file, group, test in form.vectors(folder):
+        if test["result"] != "invalid":
+            for kind, row in rows(rules[group["rule"]], test, large):
+                found.setdefault((file, kind), []).append(row)
+    for (file, kind), several in found.items():
+        yield line(f"{file} {kind}", several)
+
+
+def line(label, several):
+    count = Counter(reason for reason, _, _ in several)
+    worst, limit = max(
+        ((error, limit) for reason, error, limit in several if reason in ("fine", "sensitive")), default=(0, 0)
+    )
+    cells = f"{len(several):6} {count['fine']:6} {count['underflow']:10} {count['zero']:6} {count['sensitive']:10}"
+    return f"{label:28} {cells} {worst:9.3g} {limit:9.3g}" + f"  {count['none']} WITHOUT A REASON" * bool(count["none"])
+
+
+def rows(rule, test, large):
+    """(kind, (reason, error, bound)) of each result and gradient of a test."""
+    inputs, options = arguments(test, large)
+    value, tape = rule.forward(**inputs, **options)
+    cotangents = form.tree(test["cotangents"], large)
+    grads = rule.backward(tuple(cotangents.get(name) for name in ("o", "alpha", "lse")), **tape)
+    found = {"results": dict(zip(("o", "alpha", "lse"), value, strict=True)), "gradients": grads}
+    for kind, arrays in found.items():
+        for name, entry in test["expected"][kind].items():
+            right = form.decoded(entry, large)
+            limit = bound_of(test["bounds"]["f64"][kind][name], right.shape, large)
+            yield kind, judged(arrays[name], right, limit, "Subnormal" in test["flags"])
+
+
+def judged(got, right, limit, subnormal):
+    """(the reason for an error above 4, the error, the bound), each in units of 2⁻⁵³ of the largest exact value."""
+    finite = np.isfinite(right)
+    size = np.max(np.abs(right[finite]), initial=0)
+    error = np.abs(got[finite] - right[finite])
+    worst = np.max(error + np.where(error > 0, np.spacing(np.abs(right[finite])) / 2, 0), initial=0)
+    if worst == 0:
+        return "fine", 0.0, 0.0
+    if size == 0:
+        return "zero", np.inf, np.inf
+    worst, most = (float(x / size / U) for x in (worst, np.max(limit[finite], initial=0)))
+    reason = "fine" if worst <= MOST else "underflow" if subnormal else "sensitive" if worst <= most else "none"
+    return reason, worst, most

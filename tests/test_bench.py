@@ -1,0 +1,54 @@
+"""The benchmark measures what it says, on sizes that take no time."""
+
+import json
+
+import pytest
+
+from attention_ref import bench, cli
+from attention_ref.bench.machine import limit
+from attention_ref.bench.memory import peak
+
+
+@pytest.mark.parametrize("rule", ["scaled_dot", "additive"])
+def test_every_contender_is_measured_or_left_out_for_a_reason(rule):
+    result = bench.run(rule, (16, 33), "float64", heads=2, width=4, causal=True, repeat=1)
+    for found in result["lengths"].values():
+        assert {"plain", "tiled", "HIPS autograd"} <= found["seconds"].keys()
+        assert found["seconds"].keys() == found["peak"].keys()
+        assert all(seconds > 0 for seconds in found["seconds"].values())
+        assert all(found["left_out"].values())
+    text = bench.table(result)
+    assert "L = 33" in text
+    assert ("the limit" in text) == (rule == "scaled_dot")
+
+
+def test_the_command_writes_its_figures(tmp_path, capsys):
+    out, plot = tmp_path / "b.json", tmp_path / "b.png"
+    asked = ["--lengths", "8,16", "--heads", "1", "--width", "4", "--repeat", "1", "--forward"]
+    assert cli.main(["bench", *asked, "--json", str(out), "--plot", str(plot)]) == 0
+    assert "scaled_dot, float32, 1 heads of 4, forward" in capsys.readouterr().out
+    assert json.loads(out.read_text())["lengths"]["16"]["seconds"]["tiled"] > 0
+    assert plot.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("asked", [["--lengths", "8,x"], ["--heads", "0"], ["--rule", "nothing"]], ids=str)
+def test_what_cannot_be_measured_is_refused_in_a_sentence(asked, capsys):
+    assert cli.main(["bench", *asked]) == 2
+    assert capsys.readouterr().err.startswith("attention-ref: ")
+
+
+def test_the_limit_is_products_and_exponentials():
+    speeds = {"gemm": 1e9, "exp": 1e-9}
+    assert limit(speeds, 1000, 64, True) == pytest.approx(1000 * (7 * 128 + 2) * 1e-9)
+    assert limit(speeds, 1000, 64, False) == pytest.approx(1000 * (2 * 128 + 1) * 1e-9)
+
+
+def test_the_peak_sees_what_is_gone_afterwards():
+    import numpy as np
+
+    def call():
+        held = np.ones(2**24)
+        for _ in range(5):
+            held += 1
+
+    assert peak(call) > 2**26

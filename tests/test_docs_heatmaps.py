@@ -1,0 +1,43 @@
+"""The page on heatmaps names every public function, and its pictures exist, are small and can be drawn."""
+
+import doctest
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from attention_ref import plot
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "heatmaps.md").read_text(encoding="utf-8")
+WORDS_ONLY = {"describe", "flow_weights", "rollout_weights", "row_entropy", "save", "text"}
+
+
+def test_every_public_function_is_named_and_drawn():
+    named = set(re.findall(r"`(\w+)`", PAGE))
+    assert set(plot.__all__) - named == set()
+    drawn = {Path(path).stem for path in re.findall(r"\]\((pictures/[^)]+)\)", PAGE)}
+    assert drawn == set(plot.__all__) - WORDS_ONLY | {"minilm"}
+
+
+def test_every_picture_is_there_and_they_are_small():
+    shown = {DOCS / path for path in re.findall(r"\]\((pictures/[^)]+)\)", PAGE)}
+    assert shown == set((DOCS / "pictures").iterdir())
+    assert sum(path.stat().st_size for path in shown) < 1_500_000
+
+
+def test_the_page_says_what_text_gives():
+    test = doctest.DocTestParser().get_doctest(PAGE, {}, "heatmaps.md", None, 0)
+    assert test.examples
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+@pytest.mark.slow
+def test_the_pictures_can_be_drawn(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("draw_heatmaps", DOCS / "heatmaps.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script.importlib.util, "find_spec", lambda name: None)
+    script.main(tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == set(plot.__all__) - WORDS_ONLY
