@@ -1,4 +1,4 @@
-"""The pages in docs/ and the Chinese README: their code runs, their links lead somewhere, the catalog is current."""
+"""The Chinese README says the same in code, its links lead somewhere, and the catalog is current."""
 
 import re
 from pathlib import Path
@@ -9,14 +9,6 @@ from attention_ref import catalog, mechanisms, ops, rules
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "README.zh.md"]
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_the_code_of_a_page_runs(path):
-    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
-    if path.name.startswith(("what", "which")):
-        assert blocks
-    exec(compile("\n".join(blocks), path.name, "exec"), {"__name__": "page"})
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
