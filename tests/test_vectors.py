@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -278,7 +279,7 @@ def test_the_command_verifies(capsys):
     ("arguments", "said"),
     [
         (("verify", "no_such_module:f"), "cannot import no_such_module"),
-        (("verify", "no_such_module"), "module:function"),
+        (("verify", "no_such_module"), "there is no preset 'no_such_module'"),
         (("verify", "attention_ref:atention"), "no atention in attention_ref"),
         (("verify", "attention_ref:attention", "--flag", "Masc"), "did you mean 'Mask'"),
         (("verify", "attention_ref:attention", "--rule", "scaled"), "did you mean 'scaled_dot'"),
@@ -289,3 +290,35 @@ def test_the_command_refuses_in_one_sentence(capsys, arguments, said):
     assert status == 2
     assert said in err
     assert err.count("\n") == 1
+
+
+PROGRAM = """
+import sys
+import numpy as np
+from attention_ref.backend import wire
+
+arrays, words = wire.decode(sys.stdin.buffer.read())
+q, k, v = arrays["q"], arrays["k"], arrays["v"]
+s = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
+e = np.exp(s - s.max(axis=-1, keepdims=True))
+alpha = FACTOR * e / e.sum(axis=-1, keepdims=True)
+found = {"o": alpha @ v}
+if words["role"] == "backward":
+    dalpha = arrays["do"] @ np.swapaxes(v, -1, -2)
+    ds = alpha * (dalpha - (alpha * dalpha).sum(axis=-1, keepdims=True)) / np.sqrt(q.shape[-1], dtype=q.dtype)
+    found = {"dq": ds @ k, "dk": np.swapaxes(ds, -1, -2) @ q, "dv": np.swapaxes(alpha, -1, -2) @ arrays["do"]}
+if k.shape[:-2] != q.shape[:-2] or set(words) - {"protocol", "role"} or set(arrays) - {"q", "k", "v", "do", "o", "lse"}:
+    found, words = {}, {"unsupported": "no options"}
+sys.stdout.buffer.write(wire.encode(found, {"protocol": "1"} | {n: x for n, x in words.items() if n == "unsupported"}))
+"""
+
+
+@pytest.mark.parametrize(("factor", "status"), [("1", 0), ("q.dtype.type(1.01)", 1)], ids=["right", "wrong"])
+def test_a_program_is_judged_too(tmp_path, capsys, factor, status):
+    (tmp_path / "program.py").write_text(PROGRAM.replace("FACTOR", factor))
+    command = f"{sys.executable} {tmp_path / 'program.py'}"
+    few = ("--file", "scaled_dot", "--flag", "TiedMaxima")
+    found, out, _ = run(capsys, "vectors", "verify", "--command", command, *few)
+    assert found == status
+    assert ("FAILED" in out) == bool(status)
+    assert ("dq " in out) == (status == 0)

@@ -7,10 +7,10 @@ from attention_ref.attention import rules
 from attention_ref.errors import OptionError
 from attention_ref.op import did_you_mean
 from attention_ref.oracle.certify import needs
-from attention_ref.oracle.target import load
 from attention_ref.vectors import format as form
 from attention_ref.vectors import verify as verifier
 from attention_ref.vectors.accuracy import REASONS, table
+from attention_ref.vectors.candidate import candidate_of
 from attention_ref.vectors.lint import lint
 from attention_ref.vectors.notes import NOTES
 
@@ -24,7 +24,10 @@ def add_arguments(parser):
     add = actions.add_parser("lint", help="check schema, hashes, and that every flag is true of its test")
     add.set_defaults(act=print_lint)
     add = actions.add_parser("verify", help="run a candidate against the vectors")
-    add.add_argument("target", metavar="TARGET", help="module:function or file.py:function, called like ar.attention")
+    what = "module:function or file.py:function, called like ar.attention, or a preset's name such as torch.sdpa"
+    add.add_argument("target", metavar="TARGET", nargs="?", help=what)
+    add.add_argument("--command", metavar="PROGRAM", help="a program instead, by docs/subprocess-protocol.md")
+    add.add_argument("--backend", help="the framework of the TARGET's arrays (default: found out)")
     add.add_argument("--rule", help="the candidate's rule (default: all if it takes rule=, else scaled_dot)")
     add.add_argument("--dtype", default="float32", choices=sorted(verifier.MODELS), help="of the inputs (float32)")
     add.add_argument("--model", help="the precision model whose bounds hold (default: by the dtype)")
@@ -80,7 +83,7 @@ def print_verdict(options):
             raise OptionError(f"there is no flag {flag!r}{did_you_mean(flag, NOTES)}")
     if options.rule is not None and options.rule not in rules:
         raise OptionError(f"there is no rule {options.rule!r}{did_you_mean(options.rule, rules)}")
-    candidate = load(options.target)
+    candidate = candidate_of(options.target, options.command, options.backend, options.rule)
     summary = verifier.verify(
         candidate,
         options.rule,

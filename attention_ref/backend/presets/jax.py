@@ -21,6 +21,15 @@ def pad(x, n):
     return jax.numpy.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, n)])
 
 
+def per_batch(lengths, batch):
+    """Lengths over (batch, head) as one for each member of the batch, which is all that the library can say."""
+    import jax
+
+    if lengths.ndim and lengths.shape[-1] != 1:
+        refuse("lengths are one for each member of the batch there, the same for every head")
+    return jax.numpy.broadcast_to(lengths[..., 0] if lengths.ndim else lengths, batch)
+
+
 def by_implementation(implementation):
     def call(
         function,
@@ -49,7 +58,7 @@ def by_implementation(implementation):
         q, k, v, scale, values = equal_widths(pad, q, k, v, number("scale", scale))
         if window is not None:
             window = tuple(keys + queries if n is None else n for n in window)
-        lengths = [None if n is None else numpy.broadcast_to(n[..., 0], len(q)) for n in (q_lengths, k_lengths)]
+        lengths = [None if n is None else per_batch(n, len(q)) for n in (q_lengths, k_lengths)]
         o = function(
             *(numpy.swapaxes(x, 1, 2) for x in (q, k, v)),
             with_four_axes(bias),
