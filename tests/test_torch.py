@@ -17,6 +17,9 @@ MODELS = RULES | MECHANISMS
 OPS = {**ar.rules, **ar.mechanisms}
 LEADS = ((2, 1), (3,), (2, 3), (), (1, 3))
 
+# The options that tests/test_library_torch.py has, in index notation.
+OTHERS = {"q_lengths", "k_lengths", "q_segments", "k_segments", "alibi_slopes", "relative_table", "dropout", "causal"}
+
 CANCELS = {
     ("concat_linear", "q"): "a query adds the same to a whole row of scores",
     ("concat_linear", "b"): "so does the bias",
@@ -36,14 +39,20 @@ def test_every_mechanism_has_a_counterpart():
 
 
 def variants(op):
-    """A mechanism's own variants; a rule is taken bare, for its options are the same for all rules."""
-    return ({},) if op.name in RULES else op.variants
+    """A mechanism's own variants, of the options written here; a rule is taken bare, for they are one for all."""
+    return ({},) if op.name in RULES else [v for v in op.variants if not OTHERS & {*asked(v)}]
+
+
+def asked(variant):
+    return *variant.get("include", ()), *variant.get("options", ())
 
 
 def optional_sets(op, variant):
     """Which optional arguments to give: the variant's, none, all, each alone; a decoder's weights stay its own."""
     base = tuple(variant.get("include", ()))
     optional = [name for name, argument in op.arguments.items() if argument.optional and takes(op.name, name)]
+    if variant.get("options", {}).get("normalize") == "double_softmax":
+        optional = [name for name in optional if name != "sink"]
     if "decoder" in op.options:
         lengths = [name for name in optional if name.endswith("lengths")]
         return [base, *((*base, name) for name in lengths), (*base, *lengths)]
@@ -51,7 +60,9 @@ def optional_sets(op, variant):
 
 
 def takes(name, argument):
-    return name not in RULES or (argument in PIPELINE and (name, argument) != ("double_softmax", "sink"))
+    if name in RULES:
+        return argument in PIPELINE and (name, argument) != ("double_softmax", "sink")
+    return argument not in OTHERS
 
 
 def leading_axes(op):

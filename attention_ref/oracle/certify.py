@@ -88,7 +88,7 @@ def example(op, variant):
     """
     letters = {letter for a in op.signature.arguments for axis in a.axes for _, letter in axis.terms}
     sizes = {"d": 4} if op.name.startswith("mechanism.") and "d" in letters else {}
-    inputs = op.example(seed=variant, variant=variant, **sizes)
+    inputs = op.named((), op.example(seed=variant, variant=variant, **sizes))
     inputs = {name: coarse(x) if is_float(x) else x for name, x in inputs.items()}
     return inputs | {name: 0.5 for name in ("p", "dropout_p") if name in inputs}
 
