@@ -14,7 +14,10 @@ from attention_ref.oracle.target import load
 
 
 def candidate_of(target, command=None, backend=None, rule=None):
-    """The candidate that a command line names: TARGET, which may be a preset's name, or --command."""
+    """The candidate that a command line names: TARGET, which may be a preset's name, or --command.
+
+    A function gets NumPy arrays, unless `backend` names the framework whose arrays it wants.
+    """
     if (target is None) == (command is None):
         raise OptionError("give a TARGET or --command, one of them")
     if command is not None:
@@ -22,6 +25,8 @@ def candidate_of(target, command=None, backend=None, rule=None):
         return Framed(program, program.backward)
     if ":" in target:
         candidate = load(target)
+        if backend is None:
+            return candidate
     else:
         preset = presets.find(target)
         candidate, backend = presets.called(preset, rule or next(iter(preset.rules))), preset.backend

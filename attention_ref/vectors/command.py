@@ -27,7 +27,7 @@ def add_arguments(parser):
     what = "module:function or file.py:function, called like ar.attention, or a preset's name such as torch.sdpa"
     add.add_argument("target", metavar="TARGET", nargs="?", help=what)
     add.add_argument("--command", metavar="PROGRAM", help="a program instead, by docs/subprocess-protocol.md")
-    add.add_argument("--backend", help="the framework of the TARGET's arrays (default: found out)")
+    add.add_argument("--backend", help="the framework whose arrays the TARGET wants (default: NumPy)")
     add.add_argument("--rule", help="the candidate's rule (default: all if it takes rule=, else scaled_dot)")
     add.add_argument("--dtype", default="float32", choices=sorted(verifier.MODELS), help="of the inputs (float32)")
     add.add_argument("--model", help="the precision model whose bounds hold (default: by the dtype)")
