@@ -9,7 +9,7 @@ from attention_ref.bench.machine import limit
 from attention_ref.bench.memory import peak
 
 
-@pytest.mark.parametrize("rule", ["scaled_dot", "additive"])
+@pytest.mark.parametrize("rule", ["scaled_dot", pytest.param("additive", marks=pytest.mark.slow)])
 def test_every_contender_is_measured_or_left_out_for_a_reason(rule):
     result = bench.run(rule, (16, 33), "float64", heads=2, width=4, causal=True, repeat=1)
     for found in result["lengths"].values():

@@ -13,7 +13,15 @@ def blocks(language, page=PAGES[0]):
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks("python", page)], ids=lambda page: page.name)
+LONG = "what-does-a-score-mean.md"  # checks a kernel in half precision, 8 s
+RUN = [
+    pytest.param(page, marks=[pytest.mark.slow] * (page.name == LONG), id=page.name)
+    for page in PAGES
+    if blocks("python", page)
+]
+
+
+@pytest.mark.parametrize("page", RUN)
 def test_python_runs_as_printed(page, capsys):
     """From top to bottom, as one reads: a later block may use what an earlier one has made."""
     session = {"__name__": "page"}
