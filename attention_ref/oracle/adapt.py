@@ -41,7 +41,7 @@ def backend_of(candidate, rule):
     returned = tried(candidate, rule)
     if returned is not None:
         found = recognize.of_value(returned) or "numpy"
-        return "keras" if "keras" in possible and find("keras").below.name == found else found
+        return "keras" if "keras" in possible and find("keras").arrays_of == found else found
     for name in possible:
         adapter = find(name)
         returned = tried(candidate, rule, adapter)
