@@ -1,4 +1,4 @@
-"""The pytest plugin as an installation gives it: in a fresh environment, by its entry point, in a project of its own."""
+"""The pytest plugin as an installation gives it: in a fresh environment, by its entry point, in another project."""
 
 import os
 import shutil
