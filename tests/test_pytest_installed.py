@@ -78,6 +78,7 @@ def test_k_x_and_processes(run):
     assert "2 passed, 6 deselected" in run(PROJECT, "-k", "mask-half")[1]
     assert "1 failed, 5 passed" in run(PROJECT, "-x")[1]
     assert "1 failed, 7 passed" in run(PROJECT, "-n", "2")[1]
+    assert "1 failed, 7 passed" in run(PROJECT, "-p", "attention_ref_pytest")[1]
 
 
 def test_junit(run, tmp_path):
