@@ -11,11 +11,12 @@ import attention_ref as ar
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "build" / "pictures"
 SIZES = {"i": 6, "j": 8, "t": 6}
+LEADING = (("example", 5), ("sequence", 7))
 CONTENTS = """
 ```{toctree}
 :hidden:
 :caption: Use it
-self
+Overview <self>
 docs/api
 docs/catalog
 docs/heatmaps
@@ -39,7 +40,7 @@ notebooks/*
 :caption: Project
 CONTRIBUTING
 CHANGELOG
-README.zh
+中文说明 <README.zh>
 ```
 """
 CODE = """Source: {source}.
@@ -87,38 +88,52 @@ def with_picture(entry):
 def draw_all(app):
     """A picture of every rule and op, on the inputs of its own example."""
     PICTURES.mkdir(parents=True, exist_ok=True)
+    ops = {**ar.ops, **{f"score.{name}": rule for name, rule in ar.rules.items()}}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name, op in {f"score.{name}": rule for name, rule in ar.rules.items()}.items():
-            ar.plot.save(picture(op, "alpha"), PICTURES / f"{name}.png", dpi=80)
-        for name, op in ar.ops.items():
-            if not name.startswith("score."):
-                ar.plot.save(picture(op), PICTURES / f"{name}.png", dpi=80)
+        for name, op in ops.items():
+            ar.plot.save(picture(op), PICTURES / f"{name}.png", dpi=80)
 
 
-def picture(op, result=None):
-    """The weights, or the first result where there are none; before it the first argument, if it has the same shape."""
+def picture(op):
+    """The weights; or the first result, beside the first argument if that has the same shape."""
     results = {argument.name: argument for argument in op.signature.results}
-    name = result or ("alpha" if "alpha" in results else next(iter(results)))
+    name = "alpha" if "alpha" in results else next(iter(results))
     letters = [axis.text for axis in results[name].axes]
-    batch = ["example", "sequence"][: max(0, 2 - len(letters))]
+    leading = LEADING[: max(0, 2 - len(letters))]
     sizes = {letter: size for letter, size in SIZES.items() if letter in op.signature.prime_sizes()}
-    inputs = op.example(seed=0, leading=(5, 7)[: len(batch)], **sizes)
-    value, _ = op.forward(**inputs)
-    values = dict(zip(results, value if isinstance(value, tuple) else (value,), strict=True))
+    inputs = op.example(seed=0, leading=[size for _, size in leading], **sizes)
+    value, tape = op.forward(**inputs)
+    attended = None if "alpha" in results else next(within(tape), None)
+    if attended:
+        return drawn({"alpha": attended.alpha}, ["query", "key"])
+    panels = {name: dict(zip(results, value if isinstance(value, tuple) else (value,), strict=True))[name]}
     first = next(iter(op.arguments))
-    panels = {name: values[name]}
-    if result is None and getattr(inputs[first], "shape", None) == values[name].shape:
+    if not isinstance(op, ar.Rule) and inputs[first].shape == panels[name].shape:
         panels = {first: inputs[first]} | panels
+    return drawn(panels, [*(axis for axis, _ in leading), *letters][-2:])
+
+
+def within(tape):
+    """What attention returned inside a mechanism, from the outermost tape on."""
+    if isinstance(tape, ar.Attended):
+        yield tape
+    elif isinstance(tape, (dict, list, tuple)):
+        for part in tape.values() if isinstance(tape, dict) else tape:
+            yield from within(part)
+
+
+def drawn(panels, axes):
+    """Heatmaps side by side, of the first matrix of each array."""
     figure = Figure(figsize=(3.6 * len(panels), 2.9), layout="constrained")
-    for ax, (title, x) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        x = x.reshape(-1, *x.shape[-2:])[0]
-        if title in ("alpha", "filled", "dropped"):
-            ar.plot.heatmap(x, ax=ax, check_rows="ignore", legend=False, cbar_label=title)
+    weights = list(panels)[-1] == "alpha"
+    for ax, (name, x) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        matrix, options = x.reshape(-1, *x.shape[-2:])[0], {"ax": ax, "legend": False, "cbar_label": name}
+        if weights and name == "alpha":
+            ar.plot.heatmap(matrix, check_rows="ignore", **options)
         else:
-            ar.plot.gradient(x, ax=ax, legend=False, cbar_label=title)
-        ylabel, xlabel = (batch + letters)[-2:]
-        ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+            ar.plot.gradient(matrix, **options)
+        ax.set(xlabel=axes[1], ylabel=axes[0], title=name)
     return figure
 
 
