@@ -27,7 +27,7 @@ class Op:
     >>> alpha, tape = op.forward([[0.0, 0.0, float("-inf")]])
     >>> alpha
     array([[0.5, 0.5, 0. ]])
-    >>> op.backward([[1.0, 0.0, 0.0]], **tape)["s"]
+    >>> op.backward([[1.0, 0.0, 9.0]], **tape)["s"]
     array([[ 0.25, -0.25,  0.  ]])
     """
 

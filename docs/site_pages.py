@@ -21,6 +21,7 @@ docs/api
 docs/catalog
 docs/heatmaps
 docs/reading-a-report
+docs/what-does-a-score-mean
 docs/which-conventions-does-my-library-use
 docs/check-your-kernel-in-any-language
 docs/subprocess-protocol
