@@ -16,9 +16,11 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "site_page
 include_patterns = ["*.md", "docs/*.md", "notebooks/*.ipynb"]
 root_doc = "README"
 default_role = "code"
+smartquotes = False
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+napoleon_use_param = False
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"
