@@ -81,8 +81,8 @@ class Op:
 
         >>> import attention_ref as ar
         >>> inputs = ar.rules["additive"].example(seed=0, leading=(2,), i=3, j=4)
-        >>> {name: x.shape for name, x in inputs.items()}
-        {'q': (2, 3, 7), 'k': (2, 4, 11), 'v': (2, 4, 2), 'w_q': (13, 7), 'w_k': (13, 11), 'b': (13,), 'w_s': (13,)}
+        >>> list(inputs), inputs["q"].shape, inputs["w_q"].shape
+        (['q', 'k', 'v', 'w_q', 'w_k', 'b', 'w_s'], (2, 3, 7), (13, 7))
 
         Args:
             seed, dtype: of the floating-point arrays

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 import attention_ref
 
@@ -16,7 +16,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "site_page
 include_patterns = ["*.md", "docs/*.md", "notebooks/*.ipynb"]
 root_doc = "README"
 default_role = "code"
-smartquotes = False
+smartquotes_action = "D"
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

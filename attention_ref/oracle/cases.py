@@ -58,7 +58,8 @@ class Case:
     """One case for `ar.check`: shapes, options, a family of values; `why` says which bug it is there to catch.
 
     >>> from attention_ref.oracle.cases import Case, Size
-    >>> Case("cache-200", "a short prompt behind a cache", Size(3, 200), {"causal": True, "align": "bottom_right"}).flags
+    >>> options = {"causal": True, "align": "bottom_right"}
+    >>> Case("cache-200", "a short prompt behind a long cache", Size(3, 200), options).flags
     ('Causal', 'Align')
 
     Args:

@@ -64,7 +64,8 @@ def check(
         backend: the framework, where the candidate does not tell
         backward: `backward(do, q, k, v, o, lse, **options)` returns gradients by name, {"q": dq, …}; it gets the
             candidate's own o and lse, and dlse= if it declares it. None: the framework's own; False: none
-        cases: "core", "full", "flag:GQA", a case's name, or several of these with commas; or a list, also of `Case` objects
+        cases: "core", "full", "flag:GQA", a case's name, or several of these with commas; or a list, in which
+            may be `Case` objects
         dtypes: the dtypes of the inputs
         seed: of the inputs
         executor: a `concurrent.futures` executor that the cases are spread over
