@@ -13,18 +13,19 @@ def setup(app):
 
 
 def inline(writer, node):
-    writer.body.append(mathml(node, "inline"))
+    writer.body.append(mathml(node, node.astext(), "inline"))
     raise SkipNode
 
 
 def block(writer, node):
-    writer.body.append(f'<div class="math">{mathml(node, "block")}</div>')
+    r"""Equations with `,\;` between them stand one under the other: side by side they are wider than the page."""
+    for equation in node.astext().split(r",\;"):
+        writer.body.append(f'<div class="math">{mathml(node, equation, "block")}</div>')
     raise SkipNode
 
 
-def mathml(node, display):
-    """The formula, or a warning that names the command that is not known here."""
-    latex = node.astext()
+def mathml(node, latex, display):
+    """The formula, or a warning that shows what is not known here."""
     try:
         found = convert(latex, display=display).replace(r"\_", "_")
     except Exception as error:

@@ -74,7 +74,8 @@ def complete(app, name, source):
         source[0] += CONTENTS
     if name == "docs/catalog":
         entry = r"^Source: (.*?)\. Code: \[(attention_ref/(\w+)/(\w+)\.py)\]\(.*$"
-        source[0] = re.sub(entry, with_picture, source[0], flags=re.M)
+        page = re.sub(entry, with_picture, source[0], flags=re.M)
+        source[0] = page.replace("```text\n", "```{code-block} text\n:class: signature\n\n")
 
 
 def without_folder(link, folder):
