@@ -13,9 +13,8 @@ def executed(path, before=""):
     """The notebook after a run in a fresh kernel, where an error is fatal; `before` is run first, unseen."""
     notebook = nbformat.read(path, as_version=4)
     notebook.cells = [nbformat.v4.new_code_cell(before), *notebook.cells]
-    nbclient.NotebookClient(
-        notebook, timeout=300, record_timing=False, resources={"metadata": {"path": str(HERE)}}
-    ).execute()
+    options = {"timeout": 300, "record_timing": False, "coalesce_streams": True}
+    nbclient.NotebookClient(notebook, **options, resources={"metadata": {"path": str(HERE)}}).execute()
     del notebook.cells[0]
     for n, cell in enumerate(cell for cell in notebook.cells if cell.cell_type == "code"):
         cell.execution_count = n + 1

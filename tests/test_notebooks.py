@@ -126,11 +126,11 @@ def test_the_comparison_of_two_runs_sees():
 
 
 @EACH
-def test_every_stored_figure_has_its_description_and_digest(path):
+def test_every_stored_figure_has_its_digest(path):
     for cell in load(path)["cells"]:
         for output in cell.get("outputs", ()):
             if "image/png" in output.get("data", {}):
-                assert set(output["metadata"]["image/png"]) == {"alt", "drawn"}
+                assert set(output["metadata"]["image/png"]) == {"drawn"}
 
 
 def executed(path, before=""):

@@ -20,12 +20,12 @@ FORMATS = ("png", "svg", "pdf")
 
 
 class Picture(Figure):
-    """A figure that a notebook shows by itself, with its description and a digest of what is drawn."""
+    """A figure that a notebook shows by itself, and stores with a digest of what is drawn."""
 
     def _repr_png_(self):
         out = io.BytesIO()
         save(self, out, "png")
-        return out.getvalue(), {"alt": alt_text(self), "drawn": drawn(self)}
+        return out.getvalue(), {"drawn": drawn(self)}
 
 
 def own_axes(owner, ax, shape, square=True):
