@@ -60,12 +60,17 @@ def at_rows(problem, rows, do, dlse, executor):
 def at_keys(problem, keys, do, dlse, executor):
     if not keys.size:
         return {}
+    _, _, grads = through_keys(problem, keys, do, dlse, executor)
+    return {"dk": grads["k"], "dv": grads["v"]}
+
+
+def through_keys(problem, keys, do, dlse, executor):
+    """(the queries that reach these keys, what forward gives for them, the gradients through both)"""
     rows = seeing(problem, keys)
     part = problem.chosen(rows=rows)
     saved = both.forward(part, executor)
     part = part.chosen(keys=keys).with_saved(saved, do[..., rows, :], None if dlse is None else dlse[..., rows])
-    grads = both.backward(part, executor)
-    return {"dk": grads["k"], "dv": grads["v"]}
+    return rows, saved, both.backward(part, executor)
 
 
 def seeing(problem, keys):
