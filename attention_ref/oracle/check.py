@@ -10,7 +10,7 @@ from time import perf_counter
 from attention_ref.attention import attention, find
 from attention_ref.backend import kind, presets
 from attention_ref.errors import OptionError
-from attention_ref.oracle import formats, precision
+from attention_ref.oracle import formats, long, precision
 from attention_ref.oracle.adapt import adapt
 from attention_ref.oracle.candidate import declared
 from attention_ref.oracle.diagnose import diagnose
@@ -31,9 +31,11 @@ def check(
     preset=None,
     backend=None,
     backward=None,
-    cases="core",
+    cases=None,
     dtypes=("float32",),
     *,
+    sample=None,
+    length=None,
     seed=0,
     executor=None,
     timeout=None,
@@ -47,9 +49,10 @@ def check(
     `ar.attention`'s options those that a case uses. `backward(do, q, k, v, o, lse, **options)` returns gradients by
     name, {"q": dq, …}; it gets the candidate's own o and lse, and dlse= if it declares it. Without one it is the
     framework's own; False is none. `preset` names a library's function: the candidate is called as it is, and without
-    a candidate it is checked itself, on `device`. `cases` is "core", "full", "flag:GQA", a name, or several of these
-    with commas. `models` names the arithmetic that a dtype is computed in where it is not the usual one, such as
-    {"float32": "tf32"}.
+    a candidate it is checked itself, on `device`. `cases` is "core" (the default), "full", "long", "flag:GQA", a
+    name, or several of these with commas. With `sample=64` the candidate runs once on long inputs, by default causal,
+    one head of width 64 and `length` 131,072; o, lse and dq are compared at 64 rows, dk and dv at 64 keys. `models`
+    names the arithmetic that a dtype is computed in where it is not the usual one, such as {"float32": "tf32"}.
     """
     rule = find(rule)
     preset = None if preset is None else presets.find(preset)
@@ -60,14 +63,15 @@ def check(
         backend, device = preset.backend, device or preset.device
         models = {**preset.models, **(models or {})}
     adapter, candidate, backward = adapt(candidate, backward, backend, device, rule)
-    found = select(cases)
+    cases = cases if cases is not None else "core" if sample is None else long.FIRST
+    found = long.fitted(select(cases), sample, length)
     tested = [formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
     names = [fmt.dtype.name for fmt in tested]
     models = {formats.find(name).name: precision.find(model).name for name, model in (models or {}).items()}
     jobs = []
     for fmt in tested:
         model = precision.find(models.get(fmt.name, fmt.model)).name
-        jobs += [Job(case, fmt.name, model, rule.name, candidate, backward, seed, timeout) for case in found]
+        jobs += [Job(case, fmt.name, model, rule.name, candidate, backward, seed, timeout, sample) for case in found]
     known = preset.known if preset else ()
     start = perf_counter()
     watch = watched(spread(jobs, rule, executor), len(jobs), lambda run: run.case, LONG)
@@ -82,6 +86,8 @@ def check(
         "deterministic": deterministic,
         "models": models,
         "timeout": timeout,
+        "sample": sample,
+        "length": length,
         "unknown": unknown(candidate, 3, rule) + (unknown(backward, 6, rule) if backward else []),
         "seconds": perf_counter() - start,
         "backend": f"{adapter.name} {adapter.version}",

@@ -30,6 +30,7 @@ class Job:
     backward: object = None
     seed: int = 0
     timeout: float | None = None
+    sample: int | None = None
 
 
 @dataclass
@@ -49,6 +50,7 @@ class CaseRun:
     stage: str = ""
     lacking: tuple = ()
     evidence: dict | None = field(default=None, repr=False)
+    sample: dict | None = None
 
 
 @dataclass
@@ -64,9 +66,17 @@ class Side:
 def run(job):
     start = perf_counter()
     with np.errstate(all="ignore"):
-        found = Runner(job).run()
+        found = runner(job).run()
     found.seconds = perf_counter() - start
     return found
+
+
+def runner(job):
+    if job.sample is None:
+        return Runner(job)
+    from attention_ref.oracle.sampled_run import SampledRunner
+
+    return SampledRunner(job)
 
 
 class Runner:
@@ -136,7 +146,7 @@ class Runner:
         self.returned = first
         second = first
         if trouble is None:
-            second, trouble = self.push()
+            second, trouble = self.again(self.push, first)
         values = self.truth.forward() if first else {}
         wanted = {n: self.wanted(values[n], self.bounds.get(n), n == "lse") for n in values if n in first}
         side = Side(wanted, first, trouble, [])
@@ -162,7 +172,7 @@ class Runner:
         first, trouble = self.pull(forward.got)
         second = first
         if trouble is None:
-            second, trouble = self.pull(forward.got)
+            second, trouble = self.again(lambda: self.pull(forward.got), first)
         wanted = {n: self.wanted(values[n], self.bounds.get(n.removeprefix("d"))) for n in values if n in first}
         side = Side(wanted, first, trouble, [])
         self.compare(side, second)
@@ -170,10 +180,17 @@ class Runner:
             lost = [name for name in values if name not in first]
             side.comparisons += [Comparison(n, "unsupported", f"the backward does not return {n}") for n in lost]
             extra = [n for n in first if n not in values]
-            side.comparisons += [Comparison(n, "unsupported", f"{n} is no gradient of this case") for n in extra]
+            side.comparisons += [Comparison(n, "unsupported", self.no_gradient(n)) for n in extra]
         elif trouble.verdict == "unsupported":
             side.comparisons += [Comparison(n, "unsupported", f"backward: {trouble.sentence}") for n in values]
         return side
+
+    def again(self, call, first):
+        """The second of two calls, which has to give what the first gave."""
+        return call()
+
+    def no_gradient(self, name):
+        return f"{name} is no gradient of this case"
 
     def push(self):
         """One call of the candidate, with arrays of its own: what it writes into them changes nothing here."""

@@ -18,7 +18,7 @@ from attention_ref.tiled.plan import key_tiles
 from attention_ref.tiled.problem import ADJUSTED
 from attention_ref.tiled.progress import Progress
 
-PAIRS = 2**18
+PAIRS = 2**19
 TILE = 2**13
 MONOTONE = ("dot", "general")  # the scores whose error is largest for the largest key
 OUTSIDE = (*ADJUSTED, "sink", "dropout")
@@ -45,7 +45,7 @@ def at_rows(problem, rows, model, do=None, dlse=None):
 
 def at_keys(problem, keys, model, rows, saved, do, dlse=None):
     """{"k": Δ, "v": Δ}: `rows` are those that see the keys, `saved` what forward gave for them, as are do and dlse."""
-    size = max(1, PAIRS // max(len(keys) * prod(problem.leading), 1))
+    size = max(1, PAIRS // 2 // max(len(keys) * prod(problem.leading), 1))
     largest = {name: np.max(np.abs(finite(problem.given[name])), axis=-2, keepdims=True) for name in "kv"}
     plan, totals = None, {}
     for part in watched(np.array_split(np.arange(len(rows)), max(1, -(-len(rows) // size)))):
@@ -136,11 +136,15 @@ class Rows(Plan):
 
     def telling(self, bound):
         """(how many of the pairs would break the bound of o if the row left that key out, how many pairs there are)"""
-        o, seen, limit = self.o.value[..., None, :], 0, np.where(bound > 0, bound, np.inf)[..., None, :]
+        o, seen, limit = self.o.value, 0, np.where(bound > 0, bound, np.inf)
         for span, tile in self.spans():
             alpha = self.normalizer.alpha.value[..., : self.keys][span]
-            apart = np.max(np.abs(tile.given["v"].value[..., None, :, :] - o) / limit, axis=-1)
-            seen += np.count_nonzero(alpha * apart > 1 - alpha)
+            v = np.broadcast_to(tile.given["v"].value, (*alpha.shape[:-2], *tile.given["v"].shape[-2:]))
+            most = np.max((np.abs(o) + np.max(np.abs(v), axis=-2, keepdims=True)) / limit, axis=-1, keepdims=True)
+            *lead, i, j = np.nonzero(alpha * most > 1 - alpha)
+            apart = np.max(np.abs(v[(*lead, j)] - o[(*lead, i)]) / limit[(*lead, i)], axis=-1)
+            weight = alpha[(*lead, i, j)]
+            seen += np.count_nonzero(weight * apart > 1 - weight)
         return seen, np.count_nonzero(self.allowed)
 
 

@@ -6,6 +6,10 @@ import numpy as np
 
 BLOCK = 64  # the tiles of kernels are multiples of 64, or divide it
 SHARES = (0.001, 0.01, 0.1)
+REST = (
+    "All other rows and keys were looked at for shape, dtype and NaN only: a wrong number there is not seen. The "
+    "candidate ran once: whether its bits vary between runs was not looked at."
+)
 
 
 def chosen(length, count, rng):
@@ -40,3 +44,62 @@ def log_binomial(n, k):
 def block_missed(positions, length):
     """The probability that a block of 64, any of them, has none of the positions in it."""
     return 1 - len(np.unique(positions // BLOCK)) / -(-length // BLOCK)
+
+
+def sentences(facts):
+    """What a sample proves, and how likely it is to miss what, for a report."""
+    yield f"Compared: {compared(facts)}."
+    for name, index, size in places(facts):
+        if 0 < len(index) < size:
+            faulty = [max(1, round(share * size)) for share in SHARES]
+            shares = [f"{n:,} of the {size:,} {name}: {chance(missed(size, len(index), n))}" for n in faulty]
+            block = f"one block of {BLOCK}: {chance(block_missed(index, size))}"
+            yield f"A fault at random places is missed with probability: {', '.join([*shares, block])}."
+    if facts["telling"] is not None:
+        yield (
+            f"Of the keys that a sampled row sees, {facts['telling']:.3%} hold so much of its weight that o breaks its "
+            f"bound without them. One key, any, left out in one block of {BLOCK} rows, any, is missed with probability "
+            f"{chance(one_key_missed(facts))}, and with {chance(1 - facts['telling'])} where the block is sampled at "
+            f"one row."
+        )
+
+
+def sentence(facts):
+    """The same in short, of one of several runs."""
+    chances = [f"a fault in one block of {BLOCK} {name} is missed with probability {chance(block_missed(index, size))}"
+        for name, index, size in places(facts) if 0 < len(index) < size]  # fmt: skip
+    if facts["telling"] is not None:
+        chances.append(f"one key left out in one block of rows with {chance(one_key_missed(facts))}")
+    return "; ".join([compared(facts), *chances])
+
+
+def one_key_missed(facts):
+    """The probability that a sample misses one key left out in one block of rows, where all are equally likely."""
+    return 1 - (1 - block_missed(np.array(facts["rows"]), facts["of_rows"])) * facts["telling"]
+
+
+def compared(facts):
+    (_, rows, queries), (_, keys, length) = places(facts)
+    at_keys = f"dk and dv at {of(keys, length, 'key')}" if len(keys) else "dk and dv nowhere"
+    return f"o, lse and dq, as far as they came, at {of(rows, queries, 'row')}, {at_keys}"
+
+
+def places(facts):
+    """(what, the indices, of how many) of rows and keys."""
+    return [(name, np.array(facts[name]), facts[f"of_{name}"]) for name in ("rows", "keys")]
+
+
+def of(index, size, name):
+    """ "64 of 131,072 rows (0, 2047, 2048, …, 131071)"."""
+    if len(index) == size:
+        return f"all {size:,} {name}s"
+    *first, last = index.tolist()
+    listed = f" ({', '.join(map(str, first[:3]))}, …, {last})" if len(first) > 3 else f" ({', '.join(map(str, index))})"
+    return f"{len(index)} of {size:,} {name}{'s' * (size != 1)}{listed}"
+
+
+def chance(p):
+    """A probability that is not called 1 or 0 unless it is."""
+    if p in (0, 1):
+        return f"{p:.0f}"
+    return f"{p:.3f}" if 0.0005 <= p < 0.9995 else f"1 - {1 - p:.1e}" if p > 0.5 else f"{p:.1e}"
