@@ -24,7 +24,7 @@ def chosen(length, count, rng):
     border = np.round(drawn / BLOCK).astype(int) * BLOCK
     kind = np.arange(count) % 4
     drawn = np.where(kind == 1, border - 1, np.where(kind == 3, border, drawn))
-    drawn[0], drawn[-1] = 0, length - 1
+    drawn[-1], drawn[0] = length - 1, 0
     found = np.unique(np.clip(drawn, 0, length - 1))
     rest = np.setdiff1d(np.arange(length), found)
     return np.sort(np.concatenate([found, rng.choice(rest, count - len(found), replace=False)]))
@@ -51,7 +51,7 @@ def sentences(facts):
     yield f"Compared: {compared(facts)}."
     for name, index, size in places(facts):
         if 0 < len(index) < size:
-            faulty = [max(1, round(share * size)) for share in SHARES]
+            faulty = dict.fromkeys(max(1, round(share * size)) for share in SHARES)
             shares = [f"{n:,} of the {size:,} {name}: {chance(missed(size, len(index), n))}" for n in faulty]
             block = f"one block of {BLOCK}: {chance(block_missed(index, size))}"
             yield f"A fault at random places is missed with probability: {', '.join([*shares, block])}."
