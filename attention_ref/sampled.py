@@ -67,10 +67,11 @@ def at_keys(problem, keys, do, dlse, executor):
 def through_keys(problem, keys, do, dlse, executor):
     """(the queries that reach these keys, what forward gives for them, the gradients through both)"""
     rows = seeing(problem, keys)
-    part = problem.chosen(rows=rows)
+    part = problem
+    if len(rows) < problem.place.queries:
+        part, do, dlse = problem.chosen(rows=rows), do[..., rows, :], None if dlse is None else dlse[..., rows]
     saved = both.forward(part, executor)
-    part = part.chosen(keys=keys).with_saved(saved, do[..., rows, :], None if dlse is None else dlse[..., rows])
-    return rows, saved, both.backward(part, executor)
+    return rows, saved, both.backward(part.chosen(keys=keys).with_saved(saved, do, dlse), executor)
 
 
 def seeing(problem, keys):

@@ -41,11 +41,13 @@ class SampledTruth:
     @cached_property
     def through_keys(self):
         """(the rows that see the keys, what forward gives for them, the gradients)"""
-        return through_keys(self.problem, self.keys, *self.cotangent_at(slice(None)), None)
+        return through_keys(self.problem, self.keys, *self.cotangent_at(...), None)
 
     def cotangent_at(self, rows):
         """do and dlse at some rows; None for no dlse."""
         do, dlse = self.cotangents["o"], self.cotangents.get("lse")
+        if rows is ...:
+            return do, dlse
         return do[..., rows, :], None if dlse is None else dlse[..., rows]
 
     def forward(self):
@@ -68,7 +70,8 @@ class SampledTruth:
         self.telling = telling if self.telling is None else self.telling
         if backward and not no_bound_at_keys(self.problem.pipeline, self.given):
             rows, saved, _ = self.through_keys
-            found |= at_keys(self.problem, self.keys, model, rows, saved, *self.cotangent_at(rows))
+            every = len(rows) == self.problem.place.queries
+            found |= at_keys(self.problem, self.keys, model, rows, saved, *self.cotangent_at(... if every else rows))
         return found
 
 
