@@ -10,7 +10,7 @@ from time import perf_counter
 from attention_ref.attention import attention, find
 from attention_ref.backend import kind, presets
 from attention_ref.errors import OptionError
-from attention_ref.oracle import formats, long, precision
+from attention_ref.oracle import formats, long, precision, sampled_run
 from attention_ref.oracle.adapt import adapt
 from attention_ref.oracle.candidate import declared
 from attention_ref.oracle.diagnose import diagnose
@@ -127,13 +127,17 @@ def spread(jobs, rule, executor):
     """The runs in the jobs' order, each as soon as it and those before it are there."""
     if executor is None:
         for job in jobs:
-            yield unfit(job, rule) or run(job)
+            yield unfit(job, rule) or work(job)(job)
         return
     if isinstance(executor, process_pools()):
         require_picklable(jobs)
     futures = [(job, unfit(job, rule) or submitted(executor, job)) for job in jobs]
     for job, future in futures:
         yield future if isinstance(future, CaseRun) else result_of(job, future)
+
+
+def work(job):
+    return run if job.sample is None else sampled_run.run
 
 
 def unfit(job, rule):
@@ -149,7 +153,7 @@ def blank(job, verdict, sentence):
 
 def submitted(executor, job):
     try:
-        return executor.submit(run, job)
+        return executor.submit(work(job), job)
     except BrokenExecutor:
         return blank(job, "error", "not run: an earlier case ended the worker processes")
 

@@ -20,7 +20,7 @@ def long():
     causal, window = {"causal": True}, {"window": (255, 0)}
     right = {"causal": True, "align": "bottom_right"}
     documents = {"causal": True, "q_segments": "@q_segments", "k_segments": "@k_segments"}
-    cases = [
+    cases: list[tuple[str, str, Size, dict]] = [
         (FIRST, "an index of a pair in 32 bits overflows from 46,341 rows on; tiles skipped far out", whole, causal),
         ("long-full", "every key for every query: a sum or a loop count in too few bits", whole, {}),
         ("long-window", "a window of 256 keys far from key 0: the first tile of keys begins too late", whole, window),

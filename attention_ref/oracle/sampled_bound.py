@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from attention_ref.oracle.bound import Plan, deltas
-from attention_ref.oracle.near import Near, concatenate, exact, with_error
+from attention_ref.oracle.near import Near, assembled, concatenate, exact, with_error
 from attention_ref.oracle.normalize import Softmax
 from attention_ref.pipeline import finite
 from attention_ref.place import FILL
@@ -47,7 +47,8 @@ def at_keys(problem, keys, model, rows, saved, do, dlse=None):
     """{"k": Δ, "v": Δ}: `rows` are those that see the keys, `saved` what forward gave for them, as are do and dlse."""
     size = max(1, PAIRS // 2 // max(len(keys) * prod(problem.leading), 1))
     largest = {name: np.max(np.abs(finite(problem.given[name])), axis=-2, keepdims=True) for name in "kv"}
-    plan, totals = None, {}
+    totals = {}
+    plan = Columns(problem, rows[:1], keys, model)
     for part in watched(np.array_split(np.arange(len(rows)), max(1, -(-len(rows) // size)))):
         plan = Columns(problem, rows[part], keys, model)
         plan.know(largest, saved["o"][..., part, :], saved["lse"][..., part], do[..., part, :])
@@ -79,7 +80,7 @@ def total(sum_so_far, near):
     if sum_so_far is None:
         return near
     parts = [getattr(sum_so_far, name) + getattr(near, name) for name in ("value", "size", "depth", "inherited")]
-    return Near(*parts, near.model)
+    return assembled(parts, near.model, given=False)
 
 
 def part_of(problem, rows, keys, without=()):
@@ -144,8 +145,8 @@ class Rows(Plan):
             *lead, i, j = np.nonzero(alpha * most > 1 - alpha)
             apart = np.max(np.abs(v[(*lead, j)] - o[(*lead, i)]) / limit[(*lead, i)], axis=-1)
             weight = alpha[(*lead, i, j)]
-            seen += np.count_nonzero(weight * apart > 1 - weight)
-        return seen, np.count_nonzero(self.allowed)
+            seen += int(np.count_nonzero(weight * apart > 1 - weight))
+        return seen, int(np.count_nonzero(self.allowed))
 
 
 def seen_keys(problem, rows):

@@ -7,9 +7,9 @@ from zlib import crc32
 import numpy as np
 
 from attention_ref.oracle import precision, sampling
+from attention_ref.oracle import run as whole
 from attention_ref.oracle.candidate import Trouble
 from attention_ref.oracle.formats import widened
-from attention_ref.oracle.run import Runner
 from attention_ref.oracle.sampled_bound import at_keys, at_rows, no_bound_at_keys
 from attention_ref.sampled import through_keys
 from attention_ref.tiled import both
@@ -17,6 +17,10 @@ from attention_ref.tiled.problem import Problem, refusal
 
 AXIS = {"o": -2, "lse": -1, "dq": -2, "dk": -2, "dv": -2}
 LISTED = 4
+
+
+def run(job):
+    return whole.run(job, SampledRunner)
 
 
 class SampledTruth:
@@ -41,7 +45,8 @@ class SampledTruth:
     @cached_property
     def through_keys(self):
         """(the rows that see the keys, what forward gives for them, the gradients)"""
-        return through_keys(self.problem, self.keys, *self.cotangent_at(...), None)
+        do, dlse = self.cotangent_at(...)
+        return through_keys(self.problem, self.keys, do, dlse, None)
 
     def cotangent_at(self, rows):
         """do and dlse at some rows; None for no dlse."""
@@ -75,7 +80,7 @@ class SampledTruth:
         return found
 
 
-class SampledRunner(Runner):
+class SampledRunner(whole.Runner):
     """The run of one job at the rows and keys of a sample; the rest is looked at only for NaN."""
 
     def __init__(self, job):
