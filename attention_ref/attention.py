@@ -12,7 +12,7 @@ from attention_ref.tiled import Tiled
 
 
 class Attended:
-    """What attention returns: `o`, the weights `alpha`, `lse` (None where it has no meaning) and the `tape`.
+    """What attention returns: the output `o`, the weights `alpha`, `lse` (None where it has no meaning) and the `tape`.
 
     The tape holds the score matrix after every stage that was applied: score, scaled, capped, biased, masked (-inf
     where not allowed), alpha, dropped; and `allowed`, the union of all masks. Backward reads it: write into a copy.
@@ -27,9 +27,18 @@ class Attended:
         return f"<Attended by {self.rule.name}: o {self.o.shape}, {alpha}>"
 
     def backward(self, do=None, dlse=None, dalpha=None, out=None):
-        """The gradient of every floating-point input, by name; None stands for a zero cotangent.
+        """The gradient of every floating-point input, by name.
 
-        `out` are arrays by the inputs' names, such as `numpy.memmap`, that the gradients are written into.
+        >>> import numpy as np
+        >>> import attention_ref as ar
+        >>> a = ar.attention(**ar.rules["additive"].example(), rule="additive")
+        >>> g = a.backward(do=np.random.default_rng(1).standard_normal(a.o.shape))
+        >>> list(g)
+        ['q', 'k', 'v', 'w_q', 'w_k', 'b', 'w_s']
+
+        Args:
+            do, dlse, dalpha: the cotangents of the results; None stands for zeros
+            out: arrays by the inputs' names, such as `numpy.memmap`, that the gradients are written into
         """
         grads = self.rule.backward((do, dalpha, dlse), **self.tape, **({"out": out} if out else {}))
         return grads | {name: written(self.rule.name, name, x, grads.get(name)) for name, x in (out or {}).items()}
@@ -65,7 +74,7 @@ class Optioned(Op):
 
 
 class Rule(Optioned):
-    """An attention rule: an op whose results are o, alpha and lse."""
+    """An attention rule: an op whose results are o, alpha and lse, and which takes every option of `ar.attention`."""
 
     def __init__(self, name, module):
         super().__init__(name, Tiled(module))
@@ -136,25 +145,47 @@ def attention(
 ):
     """Attention by a rule's name (or a `Rule`), with every option; the rule's own parameters come by name.
 
-    allowed      a boolean array that broadcasts to [... i j], or a mask of `ar.masks`; True = may attend
-    causal       key j is allowed if j <= i + offset
-    window       (left, right): i + offset - left <= j <= i + offset + right, None = unlimited
-    align        the offset: "top_left" is 0, "bottom_right" is keys - queries, or an integer or an integer array
-    q_lengths, k_lengths      how many queries and keys are real, over the leading axes by broadcasting
-    q_segments, k_segments    integer ids; a query attends to its own segment, a negative id is padding
-    bias         added to the scores behind scale and softcap; -inf forbids
-    alibi_slopes a slope for each of the leading axes: - slope * |j - (i + offset)|
-    relative_table            a row of T5's buckets for each of the leading axes, with relative_max_distance and
-                              relative_bidirectional
-    scale, softcap            s * scale, softcap * tanh(s / softcap)
-    sink         a score more in every row, for each of the leading axes, whose weight goes to no key
-    dropout      (keep, p): the weights kept, and the probability with which they were dropped
-    normalize    "softmax", "softmax_off_by_one", "sparsemax", "entmax15", "sigmoid", "double_softmax"
-    empty_row    what a row gets that may attend to nothing: "zero", "nan", "uniform", or "raise"
-    tile         None: the whole score matrix at once; a number of positions or (queries, keys): tile by tile, without
-                 alpha and the tape's stages, in memory that grows with the length; "auto": whichever is faster
-    executor     a `concurrent.futures` executor for the tiles; None: threads of their own, as many as there are cores
-    out          an array, such as a `numpy.memmap`, that o is written into
+    >>> import numpy as np
+    >>> import attention_ref as ar
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v = rng.standard_normal((3, 2, 5, 4))  # each: 2 heads, 5 positions, width 4
+    >>> a = ar.attention(q, k, v, causal=True)
+    >>> a
+    <Attended by scaled_dot: o (2, 5, 4), alpha (2, 5, 5)>
+    >>> print(a.alpha[0].round(2))
+    [[1.   0.   0.   0.   0.  ]
+     [0.53 0.47 0.   0.   0.  ]
+     [0.3  0.55 0.15 0.   0.  ]
+     [0.36 0.05 0.04 0.55 0.  ]
+     [0.3  0.49 0.04 0.11 0.06]]
+    >>> g = a.backward(rng.standard_normal(a.o.shape))
+    >>> list(g)
+    ['q', 'k', 'v']
+
+    Args:
+        q, k, v: [... i d], [... j d] and [... j e]; k and v may have fewer heads, in groups
+        rule: a name in `ar.rules`, or a `Rule`
+        allowed: a boolean array that broadcasts to [... i j], or a mask of `ar.masks`; True = may attend
+        causal: key j is allowed if j <= i + offset
+        window: (left, right): i + offset - left <= j <= i + offset + right, None = unlimited
+        align: the offset: "top_left" is 0, "bottom_right" is keys - queries, or an integer or an integer array
+        q_lengths, k_lengths: how many queries and keys are real, over the leading axes by broadcasting
+        q_segments, k_segments: integer ids; a query attends to its own segment, a negative id is padding
+        bias: added to the scores behind scale and softcap; -inf forbids
+        alibi_slopes: a slope m for each of the leading axes: `- m * abs(j - (i + offset))`
+        relative_table: a row of T5's buckets for each of the leading axes
+        relative_max_distance, relative_bidirectional: how T5 puts distances into buckets
+        scale: a factor of the scores, instead of the rule's own
+        softcap: scores become `softcap * tanh(s / softcap)`
+        sink: a score more in every row, for each of the leading axes, whose weight goes to no key
+        dropout: (keep, p): the weights kept, and the probability with which they were dropped
+        normalize: "softmax", "softmax_off_by_one", "sparsemax", "entmax15", "sigmoid", "double_softmax"
+        empty_row: what a row gets that may attend to nothing: "zero", "nan", "uniform", or "raise"
+        tile: None: the whole score matrix at once; a number of positions or (queries, keys): tile by tile, without
+            alpha and the tape's stages, in memory that grows with the length; "auto": whichever is faster
+        executor: a `concurrent.futures` executor for the tiles; None: threads of their own, as many as there are cores
+        out: an array, such as a `numpy.memmap`, that o is written into
+        params: the rule's own parameters, such as `w_q` of "additive"
     """
     inputs = {name: value for name, value in locals().items() if name not in ("rule", "params")}
     rule = find(rule)

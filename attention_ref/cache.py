@@ -11,7 +11,14 @@ from attention_ref.layer import merge as merging
 
 
 def append(cache, new):
-    """A growing cache [... j d] with the new positions behind it; `cache=None` starts one."""
+    """A growing cache [... j d] with the new positions behind it; `cache=None` starts one.
+
+    >>> import numpy as np
+    >>> import attention_ref as ar
+    >>> k = ar.cache.append(None, np.zeros((2, 5, 4)))  # a prompt of 5
+    >>> ar.cache.append(k, np.ones((2, 1, 4))).shape  # and one token more
+    (2, 6, 4)
+    """
     new = entries("append", "new", new)
     if cache is None:
         return new.copy()
@@ -23,6 +30,13 @@ def write(cache, new, lengths):
     """(cache, lengths) of a static cache [... n d] after the new positions [... t d] were put behind the valid ones.
 
     `lengths` counts the valid positions, over the leading axes by broadcasting.
+
+    >>> import numpy as np
+    >>> import attention_ref as ar
+    >>> k, lengths = ar.cache.write(np.zeros((2, 4, 1)), np.ones((2, 1, 1)), np.array([0, 2]))
+    >>> k[..., 0], lengths
+    (array([[1., 0., 0., 0.],
+           [0., 0., 1., 0.]]), array([1, 3]))
     """
     new = entries("write", "new", new)
     cache = continued("write", cache, new).copy()
@@ -45,6 +59,13 @@ def gather(pages, table):
 
     The whole batch shares the pool of pages; the table says which pages make up each sequence, in order, with -1 behind
     the last. Give `k_lengths` to attention, so that nobody attends to what lies behind a sequence.
+
+    >>> import numpy as np
+    >>> import attention_ref as ar
+    >>> pages = np.arange(3.0).reshape(3, 1, 1, 1) * np.ones((2, 1))  # 3 pages of 2 positions, one head, width 1
+    >>> ar.cache.gather(pages, [[2, 0], [1, -1]])[:, 0, :2, 0]
+    array([[2., 2.],
+           [1., 1.]])
     """
     pages, table = entries("gather", "pages", pages), counts("gather", "table", table, low=-1)
     if pages.ndim != 4 or table.ndim != 2:
@@ -62,6 +83,15 @@ def merge(parts):
     """(o, lse) of attention over all keys, from the (o, lse) of attention over each part of them.
 
     `ar.ops["layer.merge"]` is the same with a backward.
+
+    >>> import numpy as np
+    >>> import attention_ref as ar
+    >>> q, k, v = np.random.default_rng(0).standard_normal((3, 6, 4))
+    >>> whole = ar.attention(q, k, v)
+    >>> parts = [ar.attention(q, k[keys], v[keys]) for keys in (slice(0, 2), slice(2, 6))]
+    >>> o, lse = ar.cache.merge((part.o, part.lse) for part in parts)
+    >>> np.allclose(o, whole.o), np.allclose(lse, whole.lse)
+    (True, True)
     """
     o, lse = (np.stack([as_array("cache.merge", "a part", x) for x in xs], axis) for xs, axis in split(parts))
     return merging.forward(o, lse)[0]

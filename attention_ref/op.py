@@ -19,6 +19,16 @@ class Op:
 
     On top of the module's own four names it checks every argument, promotes the dtypes, sums a gradient over the axes
     that were broadcast and gives it its argument's dtype.
+
+    >>> import attention_ref as ar
+    >>> op = ar.ops["normalize.softmax"]
+    >>> op
+    <Op normalize.softmax: s[... i j] -> alpha[... i j]>
+    >>> alpha, tape = op.forward([[0.0, 0.0, float("-inf")]])
+    >>> alpha
+    array([[0.5, 0.5, 0. ]])
+    >>> op.backward([[1.0, 0.0, 9.0]], **tape)["s"]
+    array([[ 0.25, -0.25,  0.  ]])
     """
 
     internal: tuple[str, ...] = ()
@@ -44,6 +54,7 @@ class Op:
         return self.module.definition(xp, **self.named(args, inputs))
 
     def forward(self, /, *args, **inputs):
+        """(value, tape): the results, several as a tuple, and what backward needs, by name."""
         inputs = self.named(args, inputs)
         if differentiable.traced(inputs.values()):
             return differentiable.forward(self, inputs)
@@ -53,6 +64,7 @@ class Op:
         return self.full(value, given), tape | {"inputs": given}
 
     def backward(self, dvalue, /, **tape):
+        """{argument: gradient} of every floating-point argument, from a cotangent of each result, None for zeros."""
         if "inputs" not in tape:
             raise OptionError(f"{self.name}: backward needs forward's tape, as in backward(dvalue, **tape)")
         given = tape.pop("inputs")
@@ -65,7 +77,19 @@ class Op:
         return {name: unshared(gradient, dvalue) for name, gradient in summed.items()}
 
     def example(self, seed=0, dtype="float64", leading=(), variant=0, **sizes):
-        """Inputs that fit, drawn at random, each axis a different prime unless `sizes` or the variant gives it."""
+        """Inputs that fit, drawn at random, each axis a different prime unless `sizes` or the variant gives it.
+
+        >>> import attention_ref as ar
+        >>> inputs = ar.rules["additive"].example(seed=0, leading=(2,), i=3, j=4)
+        >>> list(inputs), inputs["q"].shape, inputs["w_q"].shape
+        (['q', 'k', 'v', 'w_q', 'w_k', 'b', 'w_s'], (2, 3, 7), (13, 7))
+
+        Args:
+            seed, dtype: of the floating-point arrays
+            leading: leading axes, for all inputs
+            variant: which of the op's VARIANTS, with its optional arguments and options
+            sizes: sizes of axes by their letters
+        """
         chosen = self.variants[variant]
         sizes = chosen.get("sizes", {}) | sizes
         rng = np.random.default_rng(seed)

@@ -30,8 +30,21 @@ def sample(q, k, v, do=None, dlse=None, rule="scaled_dot", *, rows=(), keys=(), 
     """Exact o, lse and dq for the queries `rows`, and dk and dv for the keys `keys`, without computing the rest.
 
     A query needs all the keys that it may attend to. A key needs all the queries that may attend to it, and these all
-    of theirs: forward runs for them, backward for the pairs with the sampled keys only. Takes what `ar.attention`
-    takes; `do` and `dlse` are the whole cotangents.
+    of theirs: forward runs for them, backward for the pairs with the sampled keys only.
+
+    >>> import numpy as np
+    >>> import attention_ref as ar
+    >>> q, k, v, do = np.random.default_rng(0).standard_normal((4, 3000, 16))
+    >>> some = ar.sample(q, k, v, do, rows=[0, 1234], keys=[7], causal=True)
+    >>> some.o.shape, some.dq.shape, some.dk.shape
+    ((2, 16), (2, 16), (1, 16))
+
+    Args:
+        do, dlse: the whole cotangents, for all queries
+        rows: indices of queries
+        keys: indices of keys
+        executor: as for `ar.attention`
+        options: what else `ar.attention` takes
     """
     rule = find(rule)
     given, settings = rule.check(rule.named((), {"q": q, "k": k, "v": v} | options))

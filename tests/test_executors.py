@@ -8,6 +8,7 @@ import textwrap
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from io import StringIO
 from multiprocessing import get_context
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,25 @@ def problem(length=67):
     return (q, k, v), do, options
 
 
-def segments():
-    return set(SEGMENTS.glob("psm_*")) if SEGMENTS.exists() else set()
+@pytest.fixture
+def left(monkeypatch):
+    """The segments that this process made, and that are still there."""
+    from attention_ref.tiled import share
+
+    made = []
+
+    def recorded(*args, **named):
+        segment = SharedMemory(*args, **named)
+        made.append(segment.name)
+        return segment
+
+    monkeypatch.setattr(share, "SharedMemory", recorded)
+
+    def still_there():
+        assert made, "no shared memory was made"
+        return [name for name in made if (SEGMENTS / name).exists()]
+
+    return still_there
 
 
 def same_bits(executor):
@@ -53,12 +71,11 @@ def test_threads():
 
 
 @pytest.mark.parametrize("start", ["forkserver", "spawn"])
-def test_processes_leave_no_shared_memory(start):
-    before = segments()
+def test_processes_leave_no_shared_memory(start, left):
     with ProcessPoolExecutor(2, mp_context=get_context(start)) as executor:
         same_bits(executor)
         same_bits(executor)
-    assert segments() <= before
+    assert not left()
 
 
 def die(cell, rows, stop):
@@ -72,15 +89,14 @@ def fail(cell, rows, stop):
 @pytest.mark.parametrize(
     ("work", "error", "message"), [(die, WorkerLost, "queries .* at .0:1, 0:"), (fail, ZeroDivisionError, "planted")]
 )
-def test_a_worker_that_dies_or_fails_is_named_and_leaves_nothing(work, error, message, monkeypatch):
+def test_a_worker_that_dies_or_fails_is_named_and_leaves_nothing(work, error, message, monkeypatch, left):
     from attention_ref.tiled import passes
 
-    before = segments()
     monkeypatch.setattr(passes, "forward", work)
     arrays, _, options = problem()
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor, pytest.raises(error, match=message):
         ar.attention(*arrays, tile=16, executor=executor, **options)
-    assert segments() <= before
+    assert not left()
 
 
 def test_an_error_in_a_thread_is_the_callers(monkeypatch):

@@ -32,8 +32,8 @@ def backward(do, *, alpha, v, allowed):
 
 def selected_matmul(alpha, v, allowed):
     """alpha @ v, in which a key with a non-finite value counts only for the queries that may attend to it."""
-    finite = np.isfinite(v).all(axis=-1)
-    if allowed is None or finite.all():
+    finite = True if allowed is None else np.isfinite(v).all(axis=-1)
+    if np.all(finite):
         return alpha @ v
     allowed = np.broadcast_to(allowed, alpha.shape)
     seen = ~finite & allowed.any(axis=-2)

@@ -30,12 +30,25 @@ class Band(Mask):
 
 
 def causal():
-    """The keys up to the query's own position: j <= p."""
+    """The keys up to the query's own position: j <= p.
+
+    >>> import attention_ref as ar
+    >>> ar.masks.causal().dense(2, 3, align="bottom_right").astype(int)
+    array([[1, 1, 0],
+           [1, 1, 1]])
+    """
     return Band(None, 0)
 
 
 def window(left=None, right=None):
-    """The keys from `left` before the query's position to `right` after it, itself included; None is unlimited."""
+    """The keys from `left` before the query's position to `right` after it, itself included; None is unlimited.
+
+    >>> import attention_ref as ar
+    >>> ar.masks.window(1, 0).dense(3, 3).astype(int)
+    array([[1, 0, 0],
+           [1, 1, 0],
+           [0, 1, 1]])
+    """
     return Band(reach("left", left), reach("right", right))
 
 

@@ -50,12 +50,27 @@ class Dilated(Mask):
 
 
 def blocks(size):
-    """Block-diagonal: the keys of the block of `size` positions in which the query sits."""
+    """Block-diagonal: the keys of the block of `size` positions in which the query sits.
+
+    >>> import attention_ref as ar
+    >>> ar.masks.blocks(2).dense(3, 3).astype(int)
+    array([[1, 1, 0],
+           [1, 1, 0],
+           [0, 0, 1]])
+    """
     return Blocks(positive("blocks", "size", size))
 
 
 def dilated(step):
-    """Every `step`-th key before and after the query's position, which is one of them."""
+    """Every `step`-th key before and after the query's position, which is one of them.
+
+    >>> import attention_ref as ar
+    >>> (ar.masks.dilated(2) & ar.masks.causal()).dense(4, 4).astype(int)
+    array([[1, 0, 0, 0],
+           [0, 1, 0, 0],
+           [1, 0, 1, 0],
+           [0, 1, 0, 1]])
+    """
     return Dilated(positive("dilated", "step", step))
 
 

@@ -46,12 +46,26 @@ def segments(q_segments, k_segments=None):
     """The keys of the query's own segment, by integer ids [... i] and [... j]; without k_segments they are the same.
 
     A negative id is padding, which attends to nothing.
+
+    >>> import attention_ref as ar
+    >>> ar.masks.segments([7, 3, 7, -1]).dense(4, 4).astype(int)
+    array([[1, 0, 1, 0],
+           [0, 1, 0, 0],
+           [1, 0, 1, 0],
+           [0, 0, 0, 0]])
     """
     return Segments(q_segments, q_segments if k_segments is None else k_segments)
 
 
 def documents(q_sizes, k_sizes=None):
-    """Block-diagonal: documents of these sizes lie one after the other, none of which sees another."""
+    """Block-diagonal: documents of these sizes lie one after the other, none of which sees another.
+
+    >>> import attention_ref as ar
+    >>> ar.masks.documents([1, 2]).dense(3, 3).astype(int)
+    array([[1, 0, 0],
+           [0, 1, 1],
+           [0, 1, 1]])
+    """
     return segments(*(None if sizes is None else numbered(sizes) for sizes in (q_sizes, k_sizes)))
 
 

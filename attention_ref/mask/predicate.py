@@ -18,14 +18,30 @@ NONE, SOME, ALL = "none", "some", "all"
 
 
 class Mask:
-    """The predicate itself is `allows`; a kind of mask is a subclass that defines it."""
+    """A predicate on query and key positions, True = may attend; masks compose with `&`, `|` and `~`.
+
+    `ar.attention(allowed=...)` takes one. A kind of mask of your own is a subclass that defines `allows`.
+
+    >>> import attention_ref as ar
+    >>> mask = ar.masks.causal() & ~ar.masks.blocks(2)
+    >>> mask
+    (causal() & ~blocks(2))
+    >>> mask.dense(4, 4).astype(int)
+    array([[0, 0, 0, 0],
+           [0, 0, 0, 0],
+           [1, 1, 0, 0],
+           [1, 1, 0, 0]])
+    """
 
     positional = False
     leading = ()
     __array_ufunc__ = None
 
     def allows(self, i, j, p):
-        """May query i, which sits at key position p, attend to key j? i is (rows, 1), j (1, keys), p [..., rows, 1]."""
+        """May query i, which sits at key position p, attend to key j?
+
+        i is (rows, 1), j is (1, keys), p is [..., rows, 1].
+        """
         raise NotImplementedError
 
     def status(self, rows, keys, offset=0):
@@ -175,7 +191,14 @@ class Dense(Mask):
 
 
 def dense(allowed):
-    """The keys that a boolean array [... i j] allows."""
+    """The keys that a boolean array [... i j] allows, as a mask that composes.
+
+    >>> import attention_ref as ar
+    >>> (ar.masks.dense([[True, False, True]]) & ar.masks.causal()).dense(3, 3).astype(int)
+    array([[1, 0, 0],
+           [1, 0, 0],
+           [1, 0, 1]])
+    """
     return Dense(allowed)
 
 

@@ -43,12 +43,24 @@ def lengths(q_lengths=None, k_lengths=None):
     """The first `q_lengths` queries and the first `k_lengths` keys; what is beyond neither attends nor is attended to.
 
     Counts over the leading axes by broadcasting: (batch, 1) for scores of shape (batch, head, i, j).
+
+    >>> import attention_ref as ar
+    >>> ar.masks.lengths(k_lengths=[1, 3]).dense(1, 3).astype(int)
+    array([[[1, 0, 0]],
+           [[1, 1, 1]]])
     """
     return Lengths(q_lengths, k_lengths)
 
 
 def prefix(n):
-    """Prefix language model: the first n keys are open to every query, the others causally."""
+    """Prefix language model: the first n keys are open to every query, the others causally.
+
+    >>> import attention_ref as ar
+    >>> ar.masks.prefix(2).dense(3, 3).astype(int)
+    array([[1, 1, 0],
+           [1, 1, 0],
+           [1, 1, 1]])
+    """
     return causal() | Lengths(k_lengths=n, name="prefix")
 
 

@@ -44,7 +44,11 @@ def more(s, m, z, out=None):
     out = s if out is None else out
     m, old = np.maximum(m, np.max(s.real, axis=-1, keepdims=True, initial=-np.inf)), m
     e, factor = np.exp(np.subtract(s, unshifted(m), out=out), out=out), np.exp(old - unshifted(m))
-    return e, factor, m, z * factor + e @ np.ones((e.shape[-1], 1), e.dtype)
+    return e, factor, m, z * factor + row_sums(e)
+
+
+def row_sums(e):
+    return e @ np.ones((e.shape[-1], 1), e.dtype)
 
 
 def whole(m, z):

@@ -19,7 +19,14 @@ FLAG_OF = {
 
 @dataclass(frozen=True)
 class Size:
-    """q is (batch, heads, queries, width); k and v have `groups` heads and `keys` rows; v is `values` wide."""
+    """The shapes of a case: q is (batch, heads, queries, width), k and v have `groups` heads and `keys` rows.
+
+    v is `values` wide. `groups=None` is as many as `heads`, `axes` how many leading axes there are.
+
+    >>> from attention_ref.oracle.cases import Size
+    >>> Size(3, 200, heads=8, groups=2).shapes()
+    {'q': (2, 8, 3, 16), 'k': (2, 2, 200, 16), 'v': (2, 2, 200, 11)}
+    """
 
     queries: int
     keys: int
@@ -48,7 +55,26 @@ GROUPED = Size(13, 19, heads=6, groups=2)
 
 @dataclass(frozen=True)
 class Case:
-    """One case; `why` says which bug it is there to catch."""
+    """One case for `ar.check`: shapes, options, a family of values; `why` says which bug it is there to catch.
+
+    >>> from attention_ref.oracle.cases import Case, Size
+    >>> options = {"causal": True, "align": "bottom_right"}
+    >>> Case("cache-200", "a short prompt behind a long cache", Size(3, 200), options).flags
+    ('Causal', 'Align')
+
+    Args:
+        name: what reports call it
+        why: the sentence
+        size: a `Size`
+        options: of `ar.attention`, by name
+        values: the family that q, k and v are drawn from
+        layout: how the arrays lie in memory
+        shared: which of q, k, v have no batch axis
+        poison: a number written wherever it must not matter
+        more: further flags
+        backward: whether gradients are checked too
+        core: whether it is one of the core cases
+    """
 
     name: str
     why: str
@@ -67,6 +93,7 @@ class Case:
 
     @property
     def flags(self):
+        """The flags by which `cases=` finds it."""
         found = [FLAG_OF[name] for name in self.options if name in FLAG_OF]
         groups = self.size.groups
         found += ["GQA"] * (groups is not None and 1 < groups < self.size.heads)

@@ -43,16 +43,41 @@ def check(
     models=None,
     device=None,
 ):
-    """A Report on `candidate(q, k, v, **options)`, which returns o, (o, lse) or a dict of results.
+    """A Report: is a candidate right, how right, and if not, what is wrong.
 
-    It gets NumPy arrays, or those of the framework that it is written in or that `backend` names, and of
-    `ar.attention`'s options those that a case uses. `backward(do, q, k, v, o, lse, **options)` returns gradients by
-    name, {"q": dq, …}; it gets the candidate's own o and lse, and dlse= if it declares it. Without one it is the
-    framework's own; False is none. `preset` names a library's function: the candidate is called as it is, and without
-    a candidate it is checked itself, on `device`. `cases` is "core" (the default), "full", "long", "flag:GQA", a
-    name, or several of these with commas. With `sample=64` the candidate runs once on long inputs, by default causal,
-    one head of width 64 and `length` 131,072; o, lse and dq are compared at 64 rows, dk and dv at 64 keys. `models`
-    names the arithmetic that a dtype is computed in where it is not the usual one, such as {"float32": "tf32"}.
+    >>> import numpy as np
+    >>> import attention_ref as ar
+    >>> def attend(q, k, v):
+    ...     s = q @ np.swapaxes(k, -1, -2)
+    ...     p = np.exp(s - s.max(axis=-1, keepdims=True))
+    ...     return p @ v / p.sum(axis=-1, keepdims=True)
+    >>> report = ar.check(attend, cases="shape-17x17")
+    >>> report.passed
+    False
+    >>> report.diagnosis.sentence
+    'every case agrees to ... with the scale left out'
+
+    Args:
+        candidate: `candidate(q, k, v, **options)` returns o, (o, lse) or a dict of results. It gets NumPy arrays, or
+            those of the framework that it is written in, and of `ar.attention`'s options those that a case uses
+        rule: the rule it is measured against
+        preset: a library's function by name: the candidate is called as that one is, and without a candidate it is
+            checked itself
+        backend: the framework, where the candidate does not tell
+        backward: `backward(do, q, k, v, o, lse, **options)` returns gradients by name, {"q": dq, …}; it gets the
+            candidate's own o and lse, and dlse= if it declares it. None: the framework's own; False: none
+        cases: "core" (the default), "full", "long", "flag:GQA", a case's name, or several of these with commas; or a
+            list, in which may be `Case` objects
+        dtypes: the dtypes of the inputs
+        sample: 64, to run the candidate once on long inputs, by default causal, one head of width 64, and compare o,
+            lse and dq at 64 rows, dk and dv at 64 keys
+        length: how many keys the cases have; with `sample` 131,072
+        seed: of the inputs
+        executor: a `concurrent.futures` executor that the cases are spread over
+        timeout: seconds for a call
+        deterministic: whether bits that vary from run to run fail
+        models: the arithmetic that a dtype is computed in where it is not the usual one: {"float32": "tf32"}
+        device: where a preset's library computes
     """
     rule = find(rule)
     preset = None if preset is None else presets.find(preset)

@@ -83,6 +83,7 @@ class Power:
 
     @property
     def caught(self):
+        """The faults that these cases catch."""
         return [o for o in self.outcomes if o.caught]
 
     @property
@@ -161,8 +162,20 @@ def power(
 ):
     """A Power: which of the catalog's faults a check of these cases catches in this dtype, and which it names.
 
-    `faults` is a list of their names, None for all that concern the dtype. The kernels are NumPy's, with their
-    roundings to the dtype emulated; bfloat16 needs no further package. `executor` spreads the faults.
+    The kernels are NumPy's, with their roundings to the dtype emulated; bfloat16 needs no further package.
+
+    >>> import attention_ref as ar
+    >>> power = ar.power(cases="shape-17x17", faults=["scale-missing", "causal-ignored"])
+    >>> [found.fault for found in power.caught], [found.fault for found in power.unseen]
+    (['scale-missing'], ['causal-ignored'])
+
+    Args:
+        rule, cases, seed: as for `ar.check`
+        dtype: the dtype of the inputs
+        faults: a list of their names; None: all that concern the dtype
+        model: the arithmetic, where it is not the usual one
+        diagnose: whether to ask for the name of what is wrong, which takes longer
+        executor: a `concurrent.futures` executor that the faults are spread over
     """
     rule, fmt = find(rule), formats.find(dtype)
     require_seed(seed)

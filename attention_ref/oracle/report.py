@@ -16,7 +16,13 @@ class CheckFailed(AssertionError):
 
 @dataclass
 class Report:
-    """What `ar.check` returns; `str` of it is a page to read."""
+    """What `ar.check` returns; `str` of it is a page to read, `diagnosis` what is wrong, if that is known.
+
+    >>> import attention_ref as ar
+    >>> report = ar.check(lambda q, k, v: ar.attention(q, k, v).o, cases="shape-17x17")
+    >>> report.passed, report.counts()["pass"], report.failures()
+    (True, 1, [])
+    """
 
     meta: dict
     runs: list
@@ -32,6 +38,7 @@ class Report:
         return not bad and any(c.verdict != "unsupported" for run in self.runs for c in run.results)
 
     def counts(self):
+        """How many cases have each verdict."""
         return {verdict: sum(run.verdict == verdict for run in self.runs) for verdict in VERDICTS}
 
     def failures(self):
@@ -45,6 +52,7 @@ class Report:
             raise CheckFailed(f"\n{self.text()}")
 
     def text(self, color=False):
+        """The page, with the colors of a terminal or without."""
         return text.page(self, color)
 
     def __str__(self):
@@ -60,16 +68,19 @@ class Report:
         return draw(self, case, results, tile, figure)
 
     def to_dict(self):
+        """All of it as plain numbers, strings, lists and dicts."""
         from attention_ref.oracle.export import to_dict
 
         return to_dict(self)
 
     def to_json(self, indent=2):
+        """All of it as JSON."""
         from attention_ref.oracle.export import to_json
 
         return to_json(self, indent)
 
     def to_junit(self):
+        """The cases as JUnit XML, for a CI's page."""
         from attention_ref.oracle.export import to_junit
 
         return to_junit(self)

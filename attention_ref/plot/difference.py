@@ -29,8 +29,8 @@ def difference(
 ):  # fmt: skip
     """a − b, with its sign, on a scale with 0 in its middle; b is the reference.
 
-    `kind` is "abs", "rel" (to |b|), "ulp" (units in b's last place) or "score" (to `bound`, the error allowed for each
-    element: beyond −1 to 1 it is too large). `tile` is a kernel's (rows, columns), drawn as a grid over the cells.
+    `kind` is "abs", "rel" (to `abs(b)`), "ulp" (units in b's last place) or "score" (to `bound`, the error allowed for
+    each element: beyond −1 to 1 it is too large). `tile` is a kernel's (rows, columns), drawn as a grid over the cells.
     """
     checks.choice("difference", "kind", kind, tuple(NAMES))
     a = checks.numbers("difference", a, ("query", "key"), "a")

@@ -27,6 +27,27 @@ def heatmap(
     The scale is 0 to 1 unless `vmin`, `vmax` (None: from the data) or `norm` say otherwise. More than `max_cells`
     cells on an axis are reduced by block, `reduce` saying how; the plot says so. `annot` writes the numbers: where they
     fit ("auto"), always, never, in the cells where a boolean array is true, or the texts of an array.
+
+    >>> import numpy as np
+    >>> import attention_ref as ar
+    >>> a = ar.attention(*np.random.default_rng(0).standard_normal((3, 4, 8)), causal=True)
+    >>> words = ["the", "cat", "sat", "down"]
+    >>> ax = ar.plot.heatmap(a.alpha, allowed=a.tape["allowed"], query_labels=words, key_labels=words)
+    >>> ax.get_xlabel(), [label.get_text() for label in ax.get_yticklabels()]
+    ('key (j)', ['the', 'cat', 'sat', 'down'])
+
+    Args:
+        alpha: the weights
+        query_labels, key_labels: words for the rows and the columns
+        allowed: a boolean array, True = may attend; what is masked is hatched
+        ax: the axes to draw on; None: a new figure
+        title: what stands above
+        cmap, norm, vmin, vmax: the colors and their scale
+        annot, fmt: the numbers in the cells and their format
+        cbar, cbar_label, legend: what stands beside
+        square, xticklabels, yticklabels: the look of the axes
+        max_cells, reduce: from how many cells on, and how, blocks become cells: "max", "mean", …
+        check_rows: what to do about rows that do not sum to 1: "warn", "raise", "ignore"
     """
     values = checks.numbers("heatmap", alpha, ("query", "key"))
     labels = named("heatmap", values.shape, query_labels, key_labels)

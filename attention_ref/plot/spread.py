@@ -13,7 +13,12 @@ UNIT = 2**52
 
 
 def row_entropy(alpha):
-    """Bits of every row of weights, in any number of leading axes; NaN for a row that attends to nothing."""
+    """Bits of every row of weights, in any number of leading axes; NaN for a row that attends to nothing.
+
+    >>> import attention_ref as ar
+    >>> ar.plot.row_entropy([[0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0], [0, 0, 0, 0]])
+    array([ 2.,  1., nan])
+    """
     alpha = np.asarray(alpha, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         bits = -np.sum(np.where(alpha == 0, 0, alpha * np.log2(alpha)), axis=-1)
@@ -48,7 +53,20 @@ def mix(owner, number, layer, residual):
 
 
 def rollout_weights(layers, residual=0.5, heads=None):
-    """The share that each query of the last layer takes from each token of the input, (query, token)."""
+    """The share that each query of the last layer takes from each token of the input, (query, token).
+
+    >>> import numpy as np
+    >>> import attention_ref as ar
+    >>> swap = np.array([[0.0, 1.0], [1.0, 0.0]])
+    >>> ar.plot.rollout_weights([swap[None]] * 2, residual=0.0)  # two layers, one head: there and back
+    array([[1., 0.],
+           [0., 1.]])
+
+    Args:
+        layers: the weights of every layer, (head, query, key)
+        residual: the share of the residual connection
+        heads: which heads; None: all
+    """
     total = None
     for matrix in mixed("rollout", layers, residual, heads):
         total = matrix if total is None else matrix @ total

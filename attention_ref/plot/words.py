@@ -12,7 +12,14 @@ PEOPLE = {"weights": "attention weights", "scores": "scores", "gradient": "gradi
 
 
 def describe(alpha, *, query_labels=None, key_labels=None, allowed=None):
-    """Alpha in sentences, as alternative text for a picture of it."""
+    """Alpha in sentences, as alternative text for a picture of it.
+
+    >>> import attention_ref as ar
+    >>> print(ar.plot.describe([[1.0, 0.0], [0.25, 0.75]], query_labels=["je", "t'aime"], key_labels=["I", "love you"]))
+    heatmap of attention weights, 2 queries by 2 keys. The largest is 1, query 0 “je”, key 0 “I”; the smallest is 0.
+    Every row that attends sums to 1. Query 0 “je” attends most to key 0 “I” (1.00), key 1 “love you” (0.00).
+    Query 1 “t'aime” attends most to key 1 “love you” (0.75), key 0 “I” (0.25).
+    """
     values = checks.numbers("describe", alpha, ("query", "key"))
     allowed = checks.boolean("describe", allowed, values.shape)
     names = named("describe", values.shape, query_labels, key_labels)

@@ -16,5 +16,11 @@ def forward(q, k):
     return q @ np.swapaxes(k, -1, -2), {"q": q, "k": k}
 
 
+def largest(q, k):
+    """What no score of these exceeds, up or down: the inequality of Cauchy and Schwarz."""
+    longest_q, longest_k = (np.einsum("...d,...d->...", x, x).max(initial=0) for x in (q, k))
+    return np.sqrt(longest_q * longest_k)
+
+
 def backward(ds, *, q, k):
     return {"q": ds @ k, "k": np.swapaxes(ds, -1, -2) @ q}

@@ -33,6 +33,7 @@ class Cell(Sendable):
         self.store, self.stored = problem.store.get(task.number), 0
         self.pipeline, self.cutter, self.tile = problem.pipeline, problem.cutter, problem.tile
         self.options, self.dtype, self.normalizer = problem.options, problem.dtype, problem.normalizer
+        self.small = problem.small
         self.leading = tuple(s.stop - s.start for s in lead)
         self.place = problem.place.at(lead)
         self.given = problem.cutter.lead(problem.given, lead)

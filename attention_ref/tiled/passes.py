@@ -27,7 +27,7 @@ def forward(cell, rows, stop):
 
 def attend(block, stop, kept):
     cell, o = block.cell, None
-    rows = Online(block) if hasattr(cell.normalizer, "LSE") else Local(cell.normalizer)
+    rows = summed(block)
     watched = cell.options.get("empty_row", "zero") != "zero"
     empty = np.ones(block.shape, bool)
     for _, given, place in block.tiles(stop):
@@ -55,6 +55,28 @@ def attend(block, stop, kept):
     return out
 
 
+def summed(block):
+    """What takes the scores of a block's rows, tile by tile."""
+    if not hasattr(block.cell.normalizer, "LSE"):
+        return Local(block.cell.normalizer)
+    return Small(block.cell.dtype) if block.cell.small else Online(block)
+
+
+class Small:
+    """Softmax over rows whose scores are small enough to go without a shift, so that nothing is scaled again."""
+
+    def __init__(self, dtype):
+        self.m, self.z = np.zeros((1, 1), dtype), np.zeros((1, 1), dtype)
+
+    def take(self, s, out):
+        e = np.exp(s, out=s if out is None else out)
+        self.z = self.z + softmax.row_sums(e)
+        return e, 1
+
+    def finish(self, o, shape):
+        return finished(o, self.m, self.z, shape)
+
+
 class Online:
     """Softmax over rows that come tile by tile; a sink is what a row starts from."""
 
@@ -70,9 +92,14 @@ class Online:
         return e, factor
 
     def finish(self, o, shape):
-        divisor, lse = softmax.whole(self.m, self.z)
-        o /= divisor
-        return {"lse": np.broadcast_to(lse[..., 0], shape)}
+        return finished(o, self.m, self.z, shape)
+
+
+def finished(o, m, z, shape):
+    """{lse} of rows whose sum is complete; divides o by it."""
+    divisor, lse = softmax.whole(m, z)
+    o /= divisor
+    return {"lse": np.broadcast_to(lse[..., 0], shape)}
 
 
 class Local:

@@ -9,8 +9,9 @@ import numpy as np
 from attention_ref import mask as masks
 from attention_ref.errors import OptionError
 
-TILE_SCORES = 2**18
-KEPT_BYTES = 2**24
+SIDE = 512
+TILE_SCORES = SIDE**2
+KEPT_BYTES = 2**25
 TASKS = 16
 
 
@@ -56,9 +57,9 @@ def choose(tile, place, hidden, lead, shared):
         rows, columns = sizes(tile)
     else:
         positional = place.mask is not None and place.mask.positional
-        rows = max(32, min(128, queries // 8)) if positional else 512
+        rows = max(32, min(128, queries // 8)) if positional else SIDE
         rows = min(rows, max(8, int(room**0.5)))
-        columns = max(room // rows, 1)
+        columns = max(min(room // rows, SIDE), 1)
     rows, columns = max(min(rows, queries), 1), max(min(columns, keys), 1)
     heads = max(room // (rows * columns), 1)
     return Tile(rows, columns, neighbors(heads, lead, shared), min(columns, max(rows // 2, 16)))
