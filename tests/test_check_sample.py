@@ -1,9 +1,11 @@
 """`ar.check(…, sample=64)`: at the sampled rows and keys it sees what the whole check sees, and claims no more."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import threading
 from math import comb
 
 import numpy as np
@@ -215,6 +217,29 @@ def test_a_report_for_machines_has_the_sample():
     data = json.loads(checked().to_json())
     assert list(fits(data, SCHEMA)) == []
     assert (data["sample"], data["length"], len(data["runs"][0]["sample"]["rows"])) == (SAMPLE, LENGTH, SAMPLE)
+
+
+def test_progress_is_shown_on_a_terminal_that_waits(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sampled_bound, "PAIRS", 4000)
+    checked(backward=None)
+    assert terminal.getvalue() == ""
+    monkeypatch.setattr("attention_ref.tiled.progress.PATIENCE", 0.0)
+    checked(backward=None)
+    assert "attention: 50 %" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r" + " " * 20 + "\r")
+
+
+def test_an_interrupt_ends_the_check_and_leaves_no_thread():
+    def interrupted(q, k, v, causal=False):
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        checked(interrupted, None)
+    assert threading.active_count() == before
 
 
 def test_the_candidate_runs_once_on_the_whole_input():
