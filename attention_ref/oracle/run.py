@@ -160,11 +160,11 @@ class Runner:
             reason = f"the backward does not declare {listed(lacking)}"
         if reason:
             return Side({}, {}, None, [Comparison(f"d{name}", "unsupported", reason) for name in "qkv"])
-        values = {f"d{name}": x for name, x in self.truth.backward().items()}
         first, trouble = self.pull(forward.got)
         second = first
         if trouble is None:
             second, trouble = self.again(lambda: self.pull(forward.got), first)
+        values = {f"d{name}": x for name, x in self.truth.backward().items()}
         wanted = {n: self.wanted(values[n], self.bounds.get(n.removeprefix("d"))) for n in values if n in first}
         side = Side(wanted, first, trouble, [])
         self.compare(side, second)

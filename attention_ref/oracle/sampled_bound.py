@@ -12,7 +12,6 @@ import numpy as np
 from attention_ref.oracle.bound import Plan, deltas
 from attention_ref.oracle.near import Near, assembled, concatenate, exact, with_error
 from attention_ref.oracle.normalize import Softmax
-from attention_ref.pipeline import finite
 from attention_ref.place import FILL
 from attention_ref.tiled.plan import key_tiles
 from attention_ref.tiled.problem import ADJUSTED
@@ -45,8 +44,8 @@ def at_rows(problem, rows, model, do=None, dlse=None):
 
 def at_keys(problem, keys, model, rows, saved, do, dlse=None):
     """{"k": Δ, "v": Δ}: `rows` are those that see the keys, `saved` what forward gave for them, as are do and dlse."""
-    size = max(1, PAIRS // 2 // max(len(keys) * prod(problem.leading), 1))
-    largest = {name: np.max(np.abs(finite(problem.given[name])), axis=-2, keepdims=True) for name in "kv"}
+    size = max(1, PAIRS // 4 // max(len(keys) * prod(problem.leading), 1))
+    largest = {name: largest_of(problem.given[name]) for name in "kv"}
     totals = {}
     plan = Columns(problem, rows[:1], keys, model)
     for part in watched(np.array_split(np.arange(len(rows)), max(1, -(-len(rows) // size)))):
@@ -55,6 +54,12 @@ def at_keys(problem, keys, model, rows, saved, do, dlse=None):
         here = plan.backward(do[..., part, :], None if dlse is None else dlse[..., part])
         totals = {name: total(totals.get(name), here[name]) for name in "kv"}
     return deltas(Plan.results(plan, totals), model)
+
+
+def largest_of(x):
+    """The largest absolute value in each column, of what is finite."""
+    extremes = (f(x, axis=-2, keepdims=True, where=np.isfinite(x), initial=0) for f in (np.max, np.min))
+    return np.maximum(*map(np.abs, extremes))
 
 
 def no_bound_at_keys(pipeline, given):

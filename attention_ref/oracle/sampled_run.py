@@ -44,9 +44,10 @@ class SampledTruth:
 
     @cached_property
     def through_keys(self):
-        """(the rows that see the keys, what forward gives for them, the gradients)"""
+        """(the rows that see the keys, what forward gives for them, dk and dv)"""
         do, dlse = self.cotangent_at(...)
-        return through_keys(self.problem, self.keys, do, dlse, None)
+        rows, saved, grads = through_keys(self.problem, self.keys, do, dlse, None)
+        return rows, saved, {name: grads[name] for name in "kv"}
 
     def cotangent_at(self, rows):
         """do and dlse at some rows; None for no dlse."""
@@ -66,7 +67,7 @@ class SampledTruth:
         part, saved = self.at_rows
         dq = both.backward(part.with_saved(saved, *self.cotangent_at(self.rows)), None)["q"]
         _, _, grads = self.through_keys
-        return {"q": dq, "k": grads["k"], "v": grads["v"]}
+        return {"q": dq, **grads}
 
     def bounds(self, backward=False, statistical=False):
         model = precision.find(self.model, statistical)
