@@ -13,6 +13,7 @@ from attention_ref.oracle import certify
 from attention_ref.vectors import command as vectors
 
 WIDTH = 100
+STOPPED = 130  # as of a process that ends by SIGINT
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,15 +36,17 @@ def main(argv=None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        return refuse("stopped", STOPPED)
     except OSError as error:
         return refuse(f"cannot write {error.filename}: {error.strerror}")
     except (ShapeError, OptionError) as error:
         return refuse(error)
 
 
-def refuse(sentence):
+def refuse(sentence, status=2):
     print(f"attention-ref: {sentence}", file=sys.stderr)
-    return 2
+    return status
 
 
 def parser(argv=()):

@@ -34,7 +34,9 @@ def add_check(add):
     add.add_argument("--sample", type=int, metavar="N", help="run long inputs once, compare at N rows and N keys")
     add.add_argument("--length", type=int, metavar="L", help="how many keys the cases have (with --sample: 131072)")
     add.add_argument("--seed", type=int, default=0)
-    add.add_argument("--jobs", type=int, default=1, metavar="N", help="processes to share the cases")
+    add.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="share the cases among processes; a crash is a verdict"
+    )
     add.add_argument("--timeout", type=float, metavar="SECONDS", help="how long one call may take")
     add.add_argument("--json", metavar="FILE", help="write the report as JSON")
     add.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML")
@@ -43,15 +45,44 @@ def add_check(add):
 
 
 def run_check(options):
-    from attention_ref.oracle.check import check
+    from attention_ref.oracle.processes import aside
 
     if options.list:
         return list_presets()
+    with aside():
+        report = checked(options)
+    print(report)
+    for path, write in ((options.json, report.to_json), (options.junit, report.to_junit)):
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(write())
+    if options.figure:
+        draw(report, options.figure)
+    if all(run.verdict == "unsupported" for run in report.runs):
+        return NOTHING
+    return PASSED if report.passed else FAILED
+
+
+def draw(report, path):
+    """The figure of the worst case, or a sentence on standard error where there is nothing to draw."""
+    from attention_ref import plot
+
+    try:
+        figure = report.figure()[0]
+    except OptionError as error:
+        print(f"attention-ref: {path} is not written: {error}", file=sys.stderr)
+        return
+    plot.save(figure, path, dpi=150)
+
+
+def checked(options):
+    """The report."""
+    from attention_ref.oracle.check import check
+
     arguments = what(options)
-    rule = options.rule or rule_of(arguments.get("preset"))
-    with workers(options) as executor:
+    with workers(options, arguments) as executor:
         report = check(
-            rule=rule,
+            rule=options.rule or rule_of(arguments.get("preset")),
             cases=options.case or options.cases,
             dtypes=options.dtypes.split(","),
             sample=options.sample,
@@ -67,16 +98,7 @@ def run_check(options):
         report.meta |= {"candidate": options.target}
     if options.backward:
         report.meta |= {"backward": options.backward}
-    print(report)
-    for path, write in ((options.json, report.to_json), (options.junit, report.to_junit)):
-        if path:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(write())
-    if options.figure:
-        report.figure()[0].savefig(options.figure, dpi=150)
-    if all(run.verdict == "unsupported" for run in report.runs):
-        return NOTHING
-    return PASSED if report.passed else FAILED
+    return report
 
 
 def models(text):
@@ -114,10 +136,12 @@ def named(target):
 
     known = presets()
     if target not in known:
-        raise OptionError(
-            f"a target is package.module:function or file.py:function; got {target!r}, which is no preset "
-            f"either{did_you_mean(target, known)}"
-        )
+        said = f"a target is package.module:function or file.py:function; got {target!r}"
+        if target.endswith(".py"):
+            raise OptionError(f"{said}: name the function too, as {target}:attention")
+        meant = did_you_mean(target, known)
+        meant = meant if "did you mean" in meant else "; attention-ref check --list names them"
+        raise OptionError(f"{said}, which is no preset either{meant}")
     return target
 
 
@@ -138,33 +162,25 @@ def list_presets():
 
 
 class workers:
-    """A pool of processes that have loaded the same functions, for more than one job."""
+    """Processes that load the same functions, for more than one job."""
 
-    def __init__(self, options):
-        self.options, self.pool = options, None
+    def __init__(self, options, arguments):
+        self.jobs, self.pool = options.jobs, None
+        named = ((options.target, "candidate"), (options.backward, "backward"))
+        self.functions = {target: arguments[name] for target, name in named if target and arguments.get(name)}
 
     def __enter__(self):
-        if self.options.jobs < 1:
-            raise OptionError(f"--jobs is a number of processes, 1 or more; got {self.options.jobs}")
-        if self.options.jobs > 1:
-            from concurrent.futures import ProcessPoolExecutor
-            from multiprocessing import get_context
+        if self.jobs < 1:
+            raise OptionError(f"--jobs is a number of processes, 1 or more; got {self.jobs}")
+        if self.jobs > 1:
+            from attention_ref.oracle.processes import Processes
 
-            targets = [one for one in (self.options.target, self.options.backward) if one and ":" in one]
-            self.pool = ProcessPoolExecutor(self.options.jobs, get_context("spawn"), prepare, (targets,))
+            self.pool = Processes(self.jobs, self.functions)
         return self.pool
 
     def __exit__(self, *error):
         if self.pool:
-            self.pool.shutdown(cancel_futures=True)
-
-
-def prepare(targets):
-    """Load the functions in a worker, which finds them by their module's name."""
-    from attention_ref.oracle.target import load
-
-    for target in targets:
-        load(target)
+            self.pool.shutdown()
 
 
 def add_cases(add):

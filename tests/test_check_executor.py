@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
+from attention_ref.oracle import progress
 from attention_ref.oracle.faults import heads, masks
 from attention_ref.oracle.power import power
 
@@ -105,6 +106,16 @@ def test_a_bar_is_drawn_on_a_terminal_for_many_cases(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     ar.check(nothing, cases="full")
     assert sys.stderr.getvalue() == ""
+
+
+def test_a_bar_is_drawn_for_few_cases_that_take_long(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "SOON", 0.0)
+    ar.check(right, cases="causal,gqa")
+    assert f"\r{'█' * 16}{'·' * 16} 1/2 causal" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K")
 
 
 POWER = {"cases": "shape-17x17,causal,gqa", "faults": ["causal-ignored", "heads-interleaved", "rescale-missing-16"]}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
+from attention_ref.backend.presets import Known, Preset
 from attention_ref.oracle import text
 from attention_ref.oracle.cases import Case, Size
 from attention_ref.oracle.export import SCHEMA
@@ -54,6 +55,27 @@ def test_the_summary_comes_first(failed, passed):
     )
     assert "(causal,scale,softcap,mask-half,gqa, 10 cases, seed 5, " in page
     assert str(passed).rstrip().endswith("Forward only: no backward was given (backward=).")
+
+
+def test_a_known_deviation_is_not_the_worst_of_what_passed():
+    def leaking(q, k, v, allowed=None):
+        return ar.attention(q, k, v, allowed=allowed).alpha @ v
+
+    known = (Known("a leak", ("poison-nan-mask",)),)
+    preset = Preset("made.up", "numpy", leaking, known=known, rules={"scaled_dot": {}}, dtypes=("float32",))
+    page = str(ar.check(preset=preset, cases="mask-half,poison-nan-mask"))
+    assert "1 pass · 1 known" in page
+    assert "mask-half" in page.partition("Known deviations")[0].splitlines()[-2]
+    assert "inf" not in page
+
+
+def test_what_a_function_refuses_is_told_in_its_own_words():
+    def top_left_only(q, k, v, causal=False, align="top_left"):
+        raise NotImplementedError("causal is aligned at the top left here")
+
+    page = str(ar.check(top_left_only, backward=back, cases="causal-bottom-right"))
+    assert "it raised NotImplementedError: causal is aligned at the top left here" in page
+    assert "the forward pass gave nothing" not in page
 
 
 def test_a_page_is_100_columns_wide(failed):

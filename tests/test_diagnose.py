@@ -109,6 +109,15 @@ def test_gradients_that_are_right_for_the_wrong_output():
     assert trusting is not None
 
 
+def test_a_scale_under_a_rule_that_has_none_is_named():
+    def scaled(q, k, v, **options):
+        return ar.attention(q, k, v, **options).o
+
+    report = ar.check(scaled, rule="dot", cases="shape-17x17,causal,values-peaked")
+    assert [finding.names for finding in report.diagnosis.forward] == [("scale-unasked",)]
+    assert "with the scale 1/sqrt(d), which this rule does not have" in report.diagnosis.sentence
+
+
 def test_the_same_mistake_forward_and_backward_is_told_once():
     candidate, gradients = kernel("heads-interleaved")
     found = check(candidate, backward=gradients, cases=SOME).diagnosis

@@ -22,7 +22,7 @@ FLOORS = {
     6: ("vectors",),
     7: ("__init__",),
     8: ("bench", "catalog", "command_check", "command_matrix", "demo"),
-    9: ("cli", "pytest_plugin", "__main__"),
+    9: ("cli", "__main__"),
 }
 CONTRIBUTING = HOUSE.parent / "CONTRIBUTING.md"
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

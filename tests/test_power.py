@@ -30,7 +30,7 @@ NEEDED = (
     f"{TILES},shape-131x67,causal-offsets,causal-lengths,window-left,window-right,q-k-lengths,mask-causal,scale-by-head,"
     "softcap-bias,softcap-mask,values-huge,values-last-key,large-last-key,poison-nan-dead-rows,poison-nan-lengths"
 ).split(",")
-INVISIBLE = {"normalizer-epsilon"}
+INVISIBLE = {"normalizer-epsilon", "scale-unasked"}
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__.rpartition(".")[2])

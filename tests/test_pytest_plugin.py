@@ -31,7 +31,7 @@ def test_wrong(attention_case):
 def run(pytester):
     def ran(source, *arguments):
         pytester.makepyfile(source)
-        return pytester.runpytest_inprocess("-p", "attention_ref.pytest_plugin", "-p", "no:cacheprovider", *arguments)
+        return pytester.runpytest_inprocess("-p", "attention_ref_pytest", "-p", "no:cacheprovider", *arguments)
 
     return ran
 
@@ -88,7 +88,7 @@ def test_without_a_marker_it_is_core(run):
 
 
 def test_loading_it_imports_nothing_heavy():
-    heavy = ("torch", "jax", "autograd", "matplotlib", "scipy", "ml_dtypes")
-    code = f"import sys, attention_ref.pytest_plugin; print([name for name in {heavy} if name in sys.modules])"
+    heavy = ("numpy", "attention_ref", "torch", "jax", "autograd", "matplotlib", "scipy", "ml_dtypes")
+    code = f"import sys, attention_ref_pytest; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr

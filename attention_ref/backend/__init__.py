@@ -19,15 +19,16 @@ def kind(name):
 
 
 def find(name, device=None) -> Adapter:
-    """The adapter of a backend by name; one sentence if its framework is not installed."""
+    """The adapter of a backend by name; one sentence if what it needs is not installed."""
     if isinstance(name, Adapter):
         return name
     found = kind(name)
-    if not found.installed():
-        raise OptionError(f"backend {name!r} needs {found.package}: pip install {found.pip}")
+    lacking = found.lacking(device)
+    if lacking:
+        raise OptionError(f"backend {name!r} {lacking}")
     return found(device)
 
 
 def installed():
     """The names of the backends that can be used here."""
-    return [name for name in NAMES if kind(name).installed()]
+    return [name for name in NAMES if not kind(name).lacking()]

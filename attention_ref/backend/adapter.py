@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from attention_ref.errors import OptionError
+from attention_ref.errors import OptionError, Unsupported
 
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 
@@ -35,6 +35,11 @@ class Adapter:
         """Whether the framework can be imported; nothing is."""
         return cls.package in sys.modules or find_spec(cls.package) is not None
 
+    @classmethod
+    def lacking(cls, device=None):
+        """What it needs and is not here, in the rest of a sentence; "" if nothing."""
+        return "" if cls.installed() else f"needs {cls.package}: pip install {cls.pip}"
+
     @property
     def xp(self):
         """The framework's module."""
@@ -52,6 +57,11 @@ class Adapter:
     @property
     def version(self):
         return str(getattr(self.xp, "__version__", "unknown"))
+
+    @property
+    def arrays_of(self):
+        """The backend whose arrays it has: itself, unless it runs on another."""
+        return self.name
 
     def has_device(self, device):
         return device == "cpu"
@@ -100,8 +110,17 @@ def narrow(x):
     return isinstance(x, np.ndarray) and x.dtype.name == "bfloat16"
 
 
-def bfloat16(x):
-    """A float32 array of bfloat16 numbers as bfloat16."""
-    import ml_dtypes
+def exact(x, dtype):
+    """A float32 array of numbers of a dtype that NumPy lacks (bfloat16, float8_…) as that dtype, bit for bit."""
+    try:
+        import ml_dtypes
+    except ModuleNotFoundError:
+        raise Unsupported(f"its {dtype} results cannot be read without ml_dtypes: pip install ml_dtypes") from None
+    return np.asarray(x).astype(getattr(ml_dtypes, dtype))
 
-    return np.asarray(x).astype(ml_dtypes.bfloat16)
+
+def by_dlpack(take, x):
+    """An array taken over by DLPack, in the same memory where it is aligned; None for what DLPack has no word for."""
+    if x.dtype.kind not in "fiu" or not x.size or not x.flags.c_contiguous or not x.flags.writeable:
+        return None
+    return take(x)

@@ -21,7 +21,10 @@ class Command:
     """A program as a candidate; `backward` is the same program, asked for gradients."""
 
     def __init__(self, command, timeout=None):
-        self.arguments = shlex.split(command) if isinstance(command, str) else list(command)
+        try:
+            self.arguments = shlex.split(command) if isinstance(command, str) else list(command)
+        except ValueError as error:
+            raise OptionError(f"check: the command {command!r} is not one that a shell reads: {error}") from None
         if not self.arguments:
             raise OptionError("check: the command is empty; give one such as './kernel'")
         self.timeout = SECONDS if timeout is None else timeout

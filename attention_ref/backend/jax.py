@@ -1,10 +1,14 @@
-"""JAX: arrays are copied; the backward is jax.vjp. 64-bit floats are switched on for a case that has them."""
+"""JAX: arrays go in by DLPack, results are copied; the backward is jax.vjp.
+
+64-bit floats are switched on for a case that has them. An array that a function returns as it came is no view of the
+input to JAX, whose arrays never change: so results are copied.
+"""
 
 from contextlib import nullcontext
 
 import numpy as np
 
-from attention_ref.backend.adapter import Adapter
+from attention_ref.backend.adapter import Adapter, by_dlpack
 
 
 class Jax(Adapter):
@@ -35,9 +39,10 @@ class Jax(Adapter):
     def array(self, x):
         jax = self.xp
         if x.dtype.kind in "iu" and not jax.config.jax_enable_x64:
-            x = x.astype(np.int32)
+            x = x.astype(np.int32, copy=False)
         if self.device is None:
-            return jax.numpy.asarray(np.asarray(x, order="C"))
+            shared = by_dlpack(jax.numpy.from_dlpack, x)
+            return jax.numpy.asarray(np.asarray(x, order="C")) if shared is None else shared
         kind = "gpu" if self.device == "cuda" else self.device
         return jax.device_put(np.asarray(x, order="C"), jax.devices(kind)[0])
 

@@ -44,6 +44,10 @@ class Keras(Adapter):
         return self.below.differentiates
 
     @property
+    def arrays_of(self):
+        return self.below.name
+
+    @property
     def version(self):
         return f"{self.xp.__version__} on {self.below.name} {self.below.version}"
 

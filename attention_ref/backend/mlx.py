@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attention_ref.backend.adapter import Adapter, bfloat16, narrow
+from attention_ref.backend.adapter import Adapter, exact, narrow
 
 
 class Mlx(Adapter):
@@ -37,7 +37,7 @@ class Mlx(Adapter):
         if not self.owns(x):
             return x
         mx = self.xp
-        return bfloat16(x.astype(mx.float32)) if x.dtype == mx.bfloat16 else np.array(x)
+        return exact(x.astype(mx.float32), "bfloat16") if x.dtype == mx.bfloat16 else np.array(x)
 
     def vjp(self, function, primals, cotangents):
         _, grads = self.xp.vjp(lambda *leaves: list(function(list(leaves))), list(primals), list(cotangents))

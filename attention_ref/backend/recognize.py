@@ -73,6 +73,13 @@ def mentioned(candidate):
     return [name for name in found if kind(name).package in sys.modules]
 
 
+def imported(candidate):
+    """The backends that the candidate's module has imported, whether or not its code mentions them."""
+    scope = getattr(inspect.unwrap(candidate), "__globals__", {})
+    found = dict.fromkeys(of_object(value) for value in scope.values())
+    return [name for name in found if name and kind(name).package in sys.modules]
+
+
 def reached(function, code):
     """(name, value) of what code reaches by name: globals, closed-over variables, modules imported inside."""
     names, pending = dict.fromkeys(code.co_names), [code]

@@ -1,8 +1,11 @@
-"""TensorFlow: tensors are copied; the backward is GradientTape.gradient with output_gradients."""
+"""TensorFlow: tensors are copied; the backward is GradientTape.gradient with output_gradients.
+
+Not by DLPack: TensorFlow takes memory over that its own kernels then abort on, aligned to less than 64 bytes.
+"""
 
 import numpy as np
 
-from attention_ref.backend.adapter import Adapter, bfloat16, narrow
+from attention_ref.backend.adapter import Adapter
 
 
 class TensorFlow(Adapter):
@@ -23,15 +26,10 @@ class TensorFlow(Adapter):
         tf = self.xp
         where = "CPU:0" if self.device in (None, "cpu") else "GPU:0"
         with tf.device(where):
-            if narrow(x):
-                return tf.cast(tf.constant(x.astype(np.float32)), tf.bfloat16)
             return tf.constant(np.asarray(x, order="C"))
 
     def numpy(self, x):
-        if not self.owns(x):
-            return x
-        tf = self.xp
-        return bfloat16(tf.cast(x, tf.float32).numpy()) if x.dtype == tf.bfloat16 else np.array(x.numpy())
+        return np.array(x.numpy()) if self.owns(x) else x
 
     def vjp(self, function, primals, cotangents):
         tf = self.xp

@@ -1,12 +1,16 @@
-"""tinygrad: tensors are copied; the backward is Tensor.gradient."""
+"""tinygrad: tensors are copied; the backward is Tensor.gradient.
+
+Its CPU device compiles with clang; DEV names another device, such as PYTHON, its interpreter, which is slow.
+"""
 
 import os
-import sys
 from shutil import which
+from subprocess import CalledProcessError
 
 import numpy as np
 
-from attention_ref.backend.adapter import Adapter, bfloat16, narrow
+from attention_ref.backend.adapter import Adapter, exact, narrow
+from attention_ref.errors import OptionError, Unsupported
 
 
 class TinyGrad(Adapter):
@@ -16,17 +20,24 @@ class TinyGrad(Adapter):
     roots = ("tinygrad",)
     differentiates = True
 
+    def __init__(self, device=None):
+        super().__init__(device)
+        try:
+            self.place() or self.xp.Device.DEFAULT
+        except RuntimeError:
+            raise OptionError("backend 'tinygrad' finds no device it can compile for; name one in DEV") from None
+
     def has_device(self, device):
         if device == "cpu":
             return True
         return device.upper() in self.xp.Device.get_available_devices()
 
-    @property
-    def xp(self):
-        """tinygrad; where there is no compiler for the CPU, on its interpreter, which is slow."""
-        if "tinygrad" not in sys.modules and "DEV" not in os.environ and not which("clang"):
-            os.environ["DEV"] = "PYTHON"
-        return self.load("tinygrad")
+    @classmethod
+    def lacking(cls, device=None):
+        sentence = super().lacking(device)
+        if sentence or device not in (None, "cpu") or "DEV" in os.environ or which(os.environ.get("CC", "clang")):
+            return sentence
+        return "compiles for the CPU with clang: install clang, or name another device in the variable DEV"
 
     def place(self):
         """The device that was asked for; None for tinygrad's own choice."""
@@ -46,14 +57,19 @@ class TinyGrad(Adapter):
         device = self.place()
         if narrow(x):
             wide = tinygrad.Tensor(x.astype(np.float32), device=device)
-            return wide.cast(tinygrad.dtypes.bfloat16).contiguous().realize()
+            try:
+                return wide.cast(tinygrad.dtypes.bfloat16).contiguous().realize()
+            except CalledProcessError:
+                raise Unsupported("this clang has no bfloat16 for tinygrad") from None
         return tinygrad.Tensor(np.array(x), device=device).realize()
 
     def numpy(self, x):
         if not self.owns(x):
             return x
+        if x.dtype in self.xp.dtypes.fp8s:
+            raise Unsupported(f"its {x.dtype.name} results are not read: tinygrad rounds them on the way out")
         if x.dtype == self.xp.dtypes.bfloat16:
-            return bfloat16(x.cast(self.xp.dtypes.float32).numpy())
+            return exact(x.cast(self.xp.dtypes.float32).numpy(), "bfloat16")
         return np.array(x.numpy())
 
     def vjp(self, function, primals, cotangents):

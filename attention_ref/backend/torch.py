@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from attention_ref.backend.adapter import Adapter, bfloat16, narrow
+from attention_ref.backend.adapter import Adapter, exact, narrow
+
+NARROW = ("bfloat16", "float8_")
 
 
 class Torch(Adapter):
@@ -34,8 +36,8 @@ class Torch(Adapter):
     def numpy(self, x):
         if not self.owns(x):
             return x
-        x = x.detach().cpu()
-        return bfloat16(x.float().numpy()) if x.dtype == self.xp.bfloat16 else x.numpy()
+        x, dtype = x.detach().cpu(), str(x.dtype).removeprefix("torch.")
+        return exact(x.float().numpy(), dtype) if dtype.startswith(NARROW) else x.numpy()
 
     def vjp(self, function, primals, cotangents):
         torch = self.xp

@@ -32,8 +32,10 @@ def backward(do, *, alpha, v, allowed):
 
 def selected_matmul(alpha, v, allowed):
     """alpha @ v, in which a key with a non-finite value counts only for the queries that may attend to it."""
-    finite = True if allowed is None else np.isfinite(v).all(axis=-1)
-    if np.all(finite):
+    if allowed is None:
+        return alpha @ v
+    finite = np.isfinite(v).all(axis=-1)
+    if finite.all():
         return alpha @ v
     allowed = np.broadcast_to(allowed, alpha.shape)
     seen = ~finite & allowed.any(axis=-2)

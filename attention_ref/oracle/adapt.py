@@ -35,17 +35,19 @@ def backend_of(candidate, rule):
     if not callable(candidate):
         return "numpy"
     mentioned = recognize.mentioned(candidate)
-    if not mentioned:
+    possible = mentioned or recognize.imported(candidate)
+    if not possible:
         return "numpy"
     returned = tried(candidate, rule)
     if returned is not None:
-        return recognize.of_value(returned) or "numpy"
-    for name in mentioned:
+        found = recognize.of_value(returned) or "numpy"
+        return "keras" if "keras" in possible and find("keras").arrays_of == found else found
+    for name in possible:
         adapter = find(name)
         returned = tried(candidate, rule, adapter)
         if returned is not None and adapter.owns(returned):
             return name
-    return mentioned[0]
+    return mentioned[0] if mentioned else "numpy"
 
 
 def tried(candidate, rule, adapter=None):

@@ -98,13 +98,15 @@ def attempt(call):
             return call.function(*call.arrays.values(), **call.options), None
     except NotImplementedError as error:
         return None, Trouble("unsupported", told(error, call.function, call.role))
-    except (Exception, SystemExit, Abandoned) as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
         return None, Trouble("error", told(error, call.function, call.role))
 
 
 def told(error, function, role="forward"):
     """An exception as one sentence, with the line of code it came from and, where it helps, what to do."""
-    text = " ".join(str(error).split())
+    text = " ".join(said(error).split())
     if isinstance(error, (CommandError, Unsupported)):
         return text
     text = f"it raised {type(error).__name__}" + f": {text[:160]}{'…' * (len(text) > 160)}" * bool(text)
@@ -116,6 +118,13 @@ def told(error, function, role="forward"):
     return text + hint(error, role)
 
 
+def said(error):
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def plain(function):
     """The function with code of its own behind a partial or an object that can be called."""
     if isinstance(function, partial):
@@ -125,12 +134,12 @@ def plain(function):
 
 def hint(error, role):
     """What to do about a call that does not fit the signature."""
-    said = str(error) if isinstance(error, TypeError) else ""
-    if "positional argument" in said and "given" in said:
+    text = said(error) if isinstance(error, TypeError) else ""
+    if "positional argument" in text and "given" in text:
         return f"; it is called as {CALLED[role]}"
-    if "required" in said:
+    if "required" in text:
         return "; give every option a default, a case passes only those that it uses"
-    if "unexpected keyword argument" in said:
+    if "unexpected keyword argument" in text:
         return "; leave an option that it does not have out of the signature, or raise NotImplementedError"
     return ""
 

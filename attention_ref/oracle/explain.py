@@ -22,7 +22,9 @@ SHOWN = 4
 def explain(name, rule="scaled_dot", dtype="float32", seed=0):
     """A page on one case."""
     if name not in CASES:
-        raise OptionError(f"there is no case {name!r}{did_you_mean(name, CASES)}")
+        near = did_you_mean(name, CASES)
+        near = near if near.startswith("; did") else "; attention-ref cases full lists them"
+        raise OptionError(f"there is no case {name!r}{near}")
     case, rule, fmt = CASES[name], find(rule), formats.find(dtype)
     lines = [name + f"   [{', '.join(case.flags)}]" * bool(case.flags), paragraph(f"there to catch: {case.why}")]
     unfit = case.unfit(rule)

@@ -164,6 +164,7 @@ def settled(x, largest):
 def cast(x, fmt):
     """A result in the dtype that it should have had."""
     wide = np.dtype(fmt.wide)
+    x = x.real if x.dtype.kind == "c" else x
     return x if x.dtype in (fmt.dtype, wide) and x.dtype != object else x.astype(fmt.dtype)
 
 

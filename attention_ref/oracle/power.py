@@ -182,6 +182,8 @@ def power(
     model = precision.find(model or fmt.model).name
     chosen = tuple(case for case in select(cases) if not case.unfit(rule))
     chosen_faults = planted(faults, fmt.name)
+    if faults is None and rule.module.own_scale:
+        chosen_faults = [fault for fault in chosen_faults if not fault.mistake.only_unscaled]
     trial = partial(tried, Trial(chosen, rule.name, fmt.name, model, seed), diagnose=diagnose)
     try:
         tries = (executor.map if executor else map)(trial, chosen_faults)

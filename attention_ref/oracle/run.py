@@ -265,11 +265,13 @@ def decided(troubles, comparisons):
     troubles = sorted((trouble for trouble in troubles if trouble), key=lambda trouble: RANK.index(trouble.verdict))
     if troubles and troubles[0].verdict in ("error", "fail"):
         return troubles[0].verdict, troubles[0].sentence
+    if troubles and all(c.verdict == "unsupported" for c in comparisons):
+        return "unsupported", troubles[0].sentence
     for verdict in RANK:
         found = [c for c in comparisons if c.verdict == verdict]
         if found:
             return verdict, found[0].sentence
-    return "unsupported", troubles[0].sentence if troubles else "it returned nothing that can be checked"
+    return "unsupported", "it returned nothing that can be checked"
 
 
 def listed(names):

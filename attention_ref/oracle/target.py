@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from inspect import isclass, ismethod
+from traceback import extract_tb
 
 from attention_ref.errors import OptionError
 
@@ -18,17 +19,30 @@ def load(target):
         raise OptionError(f"a target is package.module:function or file.py:function; got {target!r}")
     try:
         found = from_file(home) if home.endswith(".py") else from_package(home)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if error.filename != home:
+            raise OptionError(f"cannot import {home}: {told(error, home)}") from None
         raise OptionError(f"there is no file {home}") from None
     except ImportError as error:
         raise OptionError(f"cannot import {home}: {error}") from None
     except SyntaxError as error:
-        raise OptionError(f"cannot import {home}: line {error.lineno}: {error.msg}") from None
+        line = f"line {error.lineno}: " if error.lineno else ""
+        raise OptionError(f"cannot import {home}: {line}{error.msg}") from None
+    except (Exception, SystemExit) as error:
+        raise OptionError(f"cannot import {home}: {told(error, home)}") from None
+    try:
+        for part in name.split("."):
+            found = getattr(found, part)
     except AttributeError:
         raise OptionError(f"there is no {name} in {home}") from None
     return found
+
+
+def told(error, path):
+    """What importing a file came to, with the line of it where it is known."""
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == path]
+    where = f" (line {lines[-1]})" if lines else ""
+    return f"it raised {type(error).__name__}: {error}"[:200] + where
 
 
 def from_package(name):

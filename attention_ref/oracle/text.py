@@ -11,6 +11,7 @@ from attention_ref.oracle import sampling
 
 WIDTH = 100
 SHOWN = 5
+HELD = "\xa0"  # a space at which no line is broken
 COLORS = {
     **{"pass": 32, "known": 33, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36},
     "dim": 2,
@@ -34,7 +35,8 @@ class Page:
     def add(self, text="", indent=0, hang=None):
         """A paragraph, wrapped; further lines are indented by `hang`."""
         first, rest = " " * indent, " " * (indent if hang is None else hang)
-        self.lines += wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) or [""]
+        lines = wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+        self.lines += [line.replace(HELD, " ") for line in lines] or [""]
 
     def raw(self, line):
         self.lines.append(line)
@@ -62,7 +64,8 @@ def summary(out, report):
     dtypes = " and ".join(meta["dtypes"])
     if not meta["backend"].startswith("numpy "):
         dtypes += f", by {meta['backend']}"
-    which = f"{shortened(meta['cases'], 60)}, {plural(n, 'case')}, seed {meta['seed']}, {meta['seconds']:.1f} s"
+    which = f"{shortened(meta['cases'], 60)}, {held(plural(n, 'case'))}, "
+    which += held(f"seed {meta['seed']}") + ", " + held(f"{meta['seconds']:.1f} s")
     called = f" as {meta['preset']}" if meta["preset"] not in (None, meta["candidate"]) else ""
     what = f"{meta['candidate']}{called} against {meta['rule']}, {direction}, in {dtypes} ({which})"
     if not n or counts["unsupported"] == n:
@@ -105,7 +108,7 @@ def row(out, result, found):
     count = {verdict: sum(c.verdict == verdict for c, _ in found) for verdict in COLORS}
     checked = len(found) - count["unsupported"]
     line = f"  {result:<16}{checked:>7}{count['fail']:>6}{count['suspicious']:>7}{count['unsupported']:>8}"
-    seen = [(c.worst, run) for c, run in found if c.worst is not None]
+    seen = [(c.worst, run) for c, run in found if c.worst is not None and c.verdict != "known"]
     if seen:
         worst, run = max(seen, key=lambda pair: pair[0].score)
         line += (
@@ -163,7 +166,8 @@ def element(out, found):
     worst = found.worst
     place = f"{found.result}[{', '.join(map(str, worst.index))}]"
     out.add(f"{place} = {exactly(worst.got)}, expected {exactly(worst.want)}", 4, 6)
-    where = f", {found.where}" if found.where else ""
+    joint = ", " if np.isfinite(worst.error) else "; wrong: "
+    where = f"{joint}{found.where}" if found.where else ""
     out.add(f"{how_far(found)}{where}", 6, 6)
 
 
@@ -248,13 +252,14 @@ def remarks(out, report):
         if run.verdict == "unsupported" and run.sentence and not run.lacking:
             reasons.setdefault(run.sentence, {})[run.case] = None
         for found in run.results:
-            if found.verdict == "unsupported" and run.verdict != "unsupported":
+            if found.verdict == "unsupported" and run.verdict not in ("unsupported", "error"):
                 reasons.setdefault(found.sentence, {})[run.case] = None
     if lacking or reasons:
         out.add()
         out.raw("Not checked")
     if lacking:
-        named = ", ".join(f"{name} ({len(cases)})" for name, cases in sorted(lacking.items(), key=lambda x: -len(x[1])))
+        often = sorted(lacking, key=lambda name: -len(lacking[name]))
+        named = ", ".join(held(f"{name} ({len(lacking[name])})") for name in often)
         total = len({case for cases in lacking.values() for case in cases})
         out.add(f"{plural(total, 'case')} with options that the candidate does not declare: {named}", 2, 4)
     for sentence, cases in reasons.items():
@@ -285,6 +290,11 @@ def number(x):
     if x == 0 or not np.isfinite(x):
         return f"{x:g}"
     return f"{x:.2g}" if 0.001 <= abs(x) < 1000 else f"{x:.1e}"
+
+
+def held(text):
+    """The text as one word to `Page.add`."""
+    return text.replace(" ", HELD)
 
 
 def plural(n, word):

@@ -24,6 +24,7 @@ class Forward:
     asked = ""
     narrow = False  # whether the mistake shows only in the arithmetic of the dtype, as an overflow does
     backward_only = False
+    only_unscaled = False  # a mistake only under a rule without a scale of its own
     also_alone = False  # whether a correct forward pass with the mistake in the backward pass is to be tried as well
 
     def __init__(self, rule, arrays, options, arithmetic=ARITHMETIC["float64"]):

@@ -214,4 +214,14 @@ class RelativeReversed(Kernel):
         return place.bucket(n)
 
 
+class ScaleUnasked(Kernel):
+    """the scale 1/sqrt(d), which this rule does not have"""
+
+    only_unscaled = True
+
+    def scale(self):
+        factor = super().scale()
+        return self.arithmetic.work(1 / sqrt(self.arrays["q"].shape[-1])) if factor is None else factor
+
+
 CATALOG = [mistake for mistake in catalog(globals()) if mistake is not OwnScale]

@@ -3,6 +3,8 @@
 @pytest.mark.attention_cases("core", dtypes=("float32",), xfail={"flag:Poison": "we add the mask"})
 def test_my_attention(attention_case):
     attention_case.check(my_attention)
+
+A module beside the package: pytest loads it in every run, and the package only for tests that ask for a case.
 """
 
 import pytest
