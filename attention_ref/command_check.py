@@ -28,9 +28,11 @@ def add_check(add):
     add.add_argument("--device", metavar="NAME", help="where the framework computes: cpu, cuda, …")
     which = add.add_mutually_exclusive_group()
     which.add_argument("--case", metavar="NAME", help="one case by its name")
-    which.add_argument("--cases", default="core", help="core, full, flag:GQA, or several with commas (default: core)")
+    which.add_argument("--cases", help="core, full, long, flag:GQA, or several with commas (default: core)")
     add.add_argument("--dtype", "--dtypes", dest="dtypes", default="float32", help="dtypes with commas")
     add.add_argument("--models", metavar="DTYPE=MODEL", help="the arithmetic of a dtype: float32=tf32")
+    add.add_argument("--sample", type=int, metavar="N", help="run long inputs once, compare at N rows and N keys")
+    add.add_argument("--length", type=int, metavar="L", help="how many keys the cases have (with --sample: 131072)")
     add.add_argument("--seed", type=int, default=0)
     add.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="share the cases among processes; a crash is a verdict"
@@ -83,6 +85,8 @@ def checked(options):
             rule=options.rule or rule_of(arguments.get("preset")),
             cases=options.case or options.cases,
             dtypes=options.dtypes.split(","),
+            sample=options.sample,
+            length=options.length,
             seed=options.seed,
             timeout=options.timeout,
             device=options.device,
@@ -180,7 +184,7 @@ class workers:
 
 
 def add_cases(add):
-    add.add_argument("cases", nargs="?", default="core", metavar="CASES", help="core, full, flag:GQA, a name")
+    add.add_argument("cases", nargs="?", default="core", metavar="CASES", help="core, full, long, flag:GQA, a name")
     add.set_defaults(run=print_cases)
 
 

@@ -73,12 +73,18 @@ def at_rows(problem, rows, do, dlse, executor):
 def at_keys(problem, keys, do, dlse, executor):
     if not keys.size:
         return {}
-    rows = seeing(problem, keys)
-    part = problem.chosen(rows=rows)
-    saved = both.forward(part, executor)
-    part = part.chosen(keys=keys).with_saved(saved, do[..., rows, :], None if dlse is None else dlse[..., rows])
-    grads = both.backward(part, executor)
+    _, _, grads = through_keys(problem, keys, do, dlse, executor)
     return {"dk": grads["k"], "dv": grads["v"]}
+
+
+def through_keys(problem, keys, do, dlse, executor):
+    """(the queries that reach these keys, what forward gives for them, the gradients through both)"""
+    rows = seeing(problem, keys)
+    part = problem
+    if len(rows) < problem.place.queries:
+        part, do, dlse = problem.chosen(rows=rows), do[..., rows, :], None if dlse is None else dlse[..., rows]
+    saved = both.forward(part, executor)
+    return rows, saved, both.backward(part.chosen(keys=keys).with_saved(saved, do, dlse), executor)
 
 
 def seeing(problem, keys):

@@ -14,6 +14,8 @@ NEEDS = {
     "flint": ("test_certify.py",),
     "onnx": ("test_library_onnx.py", "test_onnx_backend.py"),
     "distributed": ("test_library_dask.py",),
+    "threadpoolctl": ("test_blas_threads.py",),
+    "pytest_benchmark": ("test_benchmark.py",),
     "ml_dtypes": ("test_lowprecision*.py", "test_backend_float8.py"),
     "keras": ("test_backend_keras.py",),
     "myst_nb": ("test_site.py",),

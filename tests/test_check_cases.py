@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref.oracle import formats
+from attention_ref.oracle import formats, long
 from attention_ref.oracle.cases import build, folded
 from attention_ref.oracle.draw import FAMILIES
 from attention_ref.oracle.layout import LAYOUTS
@@ -40,7 +40,7 @@ def test_core_uses_every_option_of_attention():
 
 
 def test_core_uses_every_family_layout_and_recipe():
-    assert {case.values for case in CORE} == set(FAMILIES)
+    assert {case.values for case in [*CORE, *long.CASES.values()]} == set(FAMILIES)
     assert {case.layout for case in CORE} == set(LAYOUTS)
     used = {value[1:] for case in CORE for value in case.options.values() if isinstance(value, str) and value[0] == "@"}
     unused = set(RECIPES) - used
@@ -153,7 +153,7 @@ def test_select_by_name_flag_and_difference():
     [
         ("causel", "there is no case 'causel'; did you mean 'causal'"),
         ("flag:GAQ", "there is no flag 'GAQ'; did you mean 'GQA'"),
-        ("everything", "give core, full, flag:NAME or the name of a case"),
+        ("everything", "give core, full, long, flag:NAME or the name of a case"),
         ([3], "there is no case 3; give core, full"),
     ],
 )

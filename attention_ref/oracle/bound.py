@@ -31,11 +31,11 @@ def bound(rule, inputs, options=None, cotangents=None, model="f32", statistical=
     """
     model = precision.find(model, statistical)
     with np.errstate(all="ignore"):
-        plan = Plan(find(rule), {**inputs, **(options or {})}, model)
+        plan = whole(find(rule), {**inputs, **(options or {})}, model)
         results = plan.forward()
         if cotangents is not None:
             results |= plan.backward(*(cotangents.get(name) for name in ("o", "lse", "alpha")))
-        return {name: delta(near, model) for name, near in results.items()}
+        return deltas(results, model)
 
 
 def terms(rule, inputs, options=None, cotangents=None, model="f32"):
@@ -47,30 +47,40 @@ def terms(rule, inputs, options=None, cotangents=None, model="f32"):
     return {kind: bound(rule, inputs, options, cotangents, alone) for kind, alone in model.alone().items()}
 
 
+def deltas(results, model):
+    return {name: delta(near, model) for name, near in results.items()}
+
+
 def delta(near, model):
     """The error as an array; what is not a number has no bound. The oracle's own error, in float64, is on top."""
     error = near.error * (1 + precision.FORMATS["f64"].u / (model.u or 1))
     return np.where(np.isnan(error), np.inf, error)
 
 
-class Plan:
-    """One call of attention with everything dense; the forward pass keeps what the backward pass needs."""
+def whole(rule, given, model):
+    """The plan of a whole call."""
+    arrays, options = rule.check(rule.named((), given))
+    place = Place(arrays["q"].shape[-2], arrays["v"].shape[-2], arrays | options, rule.module.pairwise)
+    return Plan(rule.module, arrays, options, place, model)
 
-    def __init__(self, rule, given, model):
-        arrays, options = rule.check(rule.named((), given))
-        self.model, self.pipeline, self.options = model, rule.module, arrays | options
+
+class Plan:
+    """Attention with everything dense; the forward pass keeps what the backward pass needs."""
+
+    def __init__(self, pipeline, arrays, options, place, model):
+        self.model, self.pipeline, self.options, self.place = model, pipeline, arrays | options, place
         self.shapes = {name: x.shape for name, x in arrays.items() if x.dtype.kind == "f"}
         self.given = {name: exact(finite(arrays[name].astype(float)), model) for name in self.shapes}
-        self.place = Place(self.shapes["q"][-2], self.shapes["v"][-2], self.options, self.pipeline.pairwise)
-        self.name = self.options.get("normalize", self.pipeline.own_normalize)
+        self.name = self.options.get("normalize", pipeline.own_normalize)
         if self.name not in NORMALIZERS:
             raise OptionError(f"there is no error bound for normalize={self.name!r}; for {', '.join(NORMALIZERS)}")
-        for name in "kv":
+        for name in self.given.keys() & {"k", "v"}:
             g = groups(self.shapes["q"], self.shapes[name])
             if g:
                 self.given[name] = np.repeat(self.given[name], self.shapes["q"][-3] // g, axis=-3)
 
-    def forward(self):
+    def scores(self):
+        """The scores before the masks and the normalizer."""
         given = self.options | self.given
         s, self.scored = self.pipeline.score.forward(**{name: given[name] for name in ("q", "k", *self.parameters)})
         self.steps = []
@@ -81,7 +91,10 @@ class Plan:
                 op = SUBSTITUTES.get(name, op)
                 s, taped = op.forward(s, **arguments)
                 self.steps.append((op, taped))
-        s = s.settled()
+        return s
+
+    def forward(self):
+        s = self.scores().settled()
         self.keys, allowed = s.shape[-1], self.place.allowed
         self.allowed = np.broadcast_to(True if allowed is None else allowed, s.shape)
         sink = self.sink()
@@ -90,9 +103,12 @@ class Plan:
             self.allowed if sink is None else np.concatenate([self.allowed, self.allowed[..., :1] | True], axis=-1),
         )
         alpha = self.filled(self.normalizer.alpha[..., : self.keys])
-        self.o = self.result(self.dropped(alpha) @ given["v"])
+        self.o = self.result(self.weighted(self.dropped(alpha)))
         results = {"o": self.o, "alpha": self.result(alpha)}
         return results | ({} if self.normalizer.lse is None else {"lse": self.normalizer.lse})
+
+    def weighted(self, alpha):
+        return alpha @ self.given["v"]
 
     @property
     def parameters(self):
@@ -120,9 +136,9 @@ class Plan:
         model = self.model.backward()
         do = np.zeros(self.o.shape) if do is None else do
         do, dlse, dalpha = (None if d is None else exact(d, model) for d in (do, dlse, dalpha))
-        v, again = self.given["v"].but(model=model), self.filled(self.normalizer.again[..., : self.keys])
-        grads = {"v": np.swapaxes(self.dropped(again), -1, -2) @ do}
-        da = self.dropped(do @ np.swapaxes(v, -1, -2))
+        again = self.filled(self.normalizer.again[..., : self.keys])
+        grads = self.through_weights(self.dropped(again), do)
+        da = self.dropped(self.pulled(do))
         through_o = (do * self.o).sum(axis=-1)
         if dalpha is not None:
             da, through_o = da + dalpha, through_o + (dalpha * again).sum(axis=-1)
@@ -131,14 +147,29 @@ class Plan:
         ds = self.normalizer.backward(da, through_o, dlse)
         if "sink" in self.given:
             grads["sink"] = ds[..., self.keys].sum(axis=-1)
-        ds = as_operand(where(self.allowed, ds[..., : self.keys], 0))
+        grads |= self.through_scores(as_operand(where(self.allowed, ds[..., : self.keys], 0)))
+        return self.results(grads)
+
+    def through_weights(self, weights, do):
+        return {"v": np.swapaxes(weights, -1, -2) @ do}
+
+    def pulled(self, do):
+        """The cotangent of the weights."""
+        return do @ np.swapaxes(self.given["v"].but(model=do.model), -1, -2)
+
+    def through_scores(self, ds):
+        """The gradients of what the scores are made of."""
+        grads = {}
         for op, taped in reversed(self.steps):
             here = op.backward(ds, **taped)
             ds, grads = still_operand(here.pop("s")), grads | here
-        grads |= self.pipeline.score.backward(ds, **self.scored)
-        grads |= {name: self.scaled_last(grads[name]) for name in "qk"}
+        return grads | self.pipeline.score.backward(ds, **self.scored)
+
+    def results(self, grads):
+        """The gradients as a kernel returns them."""
+        grads = grads | {name: self.scaled_last(grads[name]) for name in "qk" if name in grads}
         grads = {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
-        return {name: self.result(self.summed(name, grads[name])) for name in self.shapes}
+        return {name: self.result(self.summed(name, grads[name])) for name in self.shapes if name in grads}
 
     def scaled_last(self, near):
         """No bound where the gradient leaves its format's range before it is scaled."""

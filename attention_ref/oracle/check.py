@@ -10,7 +10,7 @@ from time import perf_counter
 from attention_ref.attention import attention, find
 from attention_ref.backend import kind, presets
 from attention_ref.errors import OptionError
-from attention_ref.oracle import formats, precision
+from attention_ref.oracle import formats, long, precision, sampled_run
 from attention_ref.oracle.adapt import adapt
 from attention_ref.oracle.candidate import declared
 from attention_ref.oracle.diagnose import diagnose
@@ -31,9 +31,11 @@ def check(
     preset=None,
     backend=None,
     backward=None,
-    cases="core",
+    cases=None,
     dtypes=("float32",),
     *,
+    sample=None,
+    length=None,
     seed=0,
     executor=None,
     timeout=None,
@@ -64,9 +66,12 @@ def check(
         backend: the framework, where the candidate does not tell
         backward: `backward(do, q, k, v, o, lse, **options)` returns gradients by name, {"q": dq, …}; it gets the
             candidate's own o and lse, and dlse= if it declares it. None: the framework's own; False: none
-        cases: "core", "full", "flag:GQA", a case's name, or several of these with commas; or a list, in which
-            may be `Case` objects
+        cases: "core" (the default), "full", "long", "flag:GQA", a case's name, or several of these with commas; or a
+            list, in which may be `Case` objects
         dtypes: the dtypes of the inputs
+        sample: 64, to run the candidate once on long inputs, by default causal, one head of width 64, and compare o,
+            lse and dq at 64 rows, dk and dv at 64 keys
+        length: how many keys the cases have; with `sample` 131,072
         seed: of the inputs
         executor: a `concurrent.futures` executor that the cases are spread over
         timeout: seconds for a call
@@ -83,14 +88,15 @@ def check(
         backend, device = preset.backend, device or preset.device
         models = {**preset.models, **(models or {})}
     adapter, candidate, backward = adapt(candidate, backward, backend, device, rule)
-    found = select(cases)
+    cases = cases if cases is not None else "core" if sample is None else long.FIRST
+    found = long.fitted(select(cases), sample, length)
     tested = [formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
     names = [fmt.dtype.name for fmt in tested]
     models = {formats.find(name).name: precision.find(model).name for name, model in (models or {}).items()}
     jobs = []
     for fmt in tested:
         model = precision.find(models.get(fmt.name, fmt.model)).name
-        jobs += [Job(case, fmt.name, model, rule.name, candidate, backward, seed, timeout) for case in found]
+        jobs += [Job(case, fmt.name, model, rule.name, candidate, backward, seed, timeout, sample) for case in found]
     known = preset.known if preset else ()
     start = perf_counter()
     watch = watched(spread(jobs, rule, executor), len(jobs), lambda run: run.case, LONG)
@@ -105,6 +111,8 @@ def check(
         "deterministic": deterministic,
         "models": models,
         "timeout": timeout,
+        "sample": sample,
+        "length": length,
         "unknown": unknown(candidate, 3, rule) + (unknown(backward, 6, rule) if backward else []),
         "seconds": perf_counter() - start,
         "backend": f"{adapter.name} {adapter.version}",
@@ -144,13 +152,17 @@ def spread(jobs, rule, executor):
     """The runs in the jobs' order, each as soon as it and those before it are there."""
     if executor is None:
         for job in jobs:
-            yield unfit(job, rule) or run(job)
+            yield unfit(job, rule) or work(job)(job)
         return
     if isinstance(executor, process_pools()):
         require_picklable(jobs)
     futures = [(job, unfit(job, rule) or submitted(executor, job)) for job in jobs]
     for job, future in futures:
         yield future if isinstance(future, CaseRun) else result_of(job, future)
+
+
+def work(job):
+    return run if job.sample is None else sampled_run.run
 
 
 def unfit(job, rule):
@@ -166,7 +178,7 @@ def blank(job, verdict, sentence):
 
 def submitted(executor, job):
     try:
-        return executor.submit(run, job)
+        return executor.submit(work(job), job)
     except BrokenExecutor:
         return blank(job, "error", "not run: an earlier case ended the worker processes")
 

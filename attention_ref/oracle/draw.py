@@ -99,10 +99,20 @@ def wild_values(rng, *shapes):
     return q, k, v * 2.0 ** rng.integers(-6, 7, (v.shape[-2], 1))
 
 
+def alike(rng, *shapes):
+    """Each query looks for its own key's group: eight keys, near and far, hold its weight whatever the length."""
+    q, k, v = gaussian(rng, *shapes)
+    n, rows = k.shape[-2], q.shape[-2]
+    group = np.where(np.arange(n) % 2, rng.integers(0, -(-n // 8), n), np.arange(n) // 8)
+    codes = rng.standard_normal((-(-n // 8), max(q.shape[-1], k.shape[-1])))
+    own = np.clip(np.arange(rows) + n - rows, 0, n - 1)
+    return q / 2 + 2 * codes[group[own], : q.shape[-1]], k / 2 + codes[group, : k.shape[-1]], v
+
+
 FAMILIES = {
     family.__name__: family
     for family in (
         *(gaussian, peaked, tied, cancelling, huge, tiny, shifted, correlated, integers, first_key, last_key),
-        *(one_hot_values, wild_values),
+        *(one_hot_values, wild_values, alike),
     )
 }

@@ -43,11 +43,19 @@ RESULT_SCHEMA = strict(
         "varies": {"type": "boolean"},
     }
 )
+SAMPLE_SCHEMA = strict(
+    {
+        **{name: {"type": "array", "items": COUNT} for name in ("rows", "keys")},
+        **{name: COUNT for name in ("of_rows", "of_keys")},
+        "telling": {"anyOf": [NUMBER, {"type": "null"}]},
+    }
+)
 RUN_SCHEMA = strict(
     {
         **{"case": TEXT, "why": TEXT, "flags": {"type": "array", "items": TEXT}, "dtype": TEXT, "model": TEXT},
         **{"verdict": VERDICT, "sentence": TEXT, "seconds": NUMBER, "stage": TEXT, "command": TEXT},
         "results": {"type": "array", "items": RESULT_SCHEMA},
+        "sample": {"anyOf": [SAMPLE_SCHEMA, {"type": "null"}]},
     }
 )
 SCHEMA = {
@@ -62,6 +70,7 @@ SCHEMA = {
             "dtypes": {"type": "array", "items": TEXT},
             **{"seed": COUNT, "backward": {"anyOf": [TEXT, {"type": "null"}]}, "deterministic": {"type": "boolean"}},
             "timeout": {"anyOf": [NUMBER, {"type": "null"}]},
+            **{name: {"anyOf": [COUNT, {"type": "null"}]} for name in ("sample", "length")},
             "models": {"type": "object", "additionalProperties": TEXT},
             "unknown": {"type": "array", "items": TEXT},
             "seconds": NUMBER,
@@ -97,6 +106,7 @@ def run_as_dict(report, run):
         "seconds": run.seconds,
         "command": command(report, run),
         "results": [result_as_dict(found) for found in run.results],
+        "sample": run.sample,
     }
 
 

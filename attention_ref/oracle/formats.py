@@ -54,4 +54,4 @@ def widened(x):
     if isinstance(x, tuple):
         return tuple(widened(part) for part in x)
     floating = isinstance(x, np.ndarray) and (x.dtype.kind == "f" or x.dtype.name == "bfloat16")
-    return x.astype(np.float64) if floating else x
+    return x.astype(np.float64, copy=False) if floating else x

@@ -1,13 +1,14 @@
-"""Which cases a word means: "core", "full", "flag:GQA", a name."""
+"""Which cases a word means: "core", "full", "long", "flag:GQA", a name."""
 
 from attention_ref.errors import OptionError
 from attention_ref.op import did_you_mean
+from attention_ref.oracle import long
 from attention_ref.oracle.cases import Case
 from attention_ref.oracle.suite import CASES
 
 
 def select(cases):
-    """The cases meant by "core", "full", "flag:GQA", a name, several of these with commas, or a list of cases.
+    """The cases meant by "core", "full", "long", "flag:GQA", a name, several of these with commas, or a list of cases.
 
     A minus takes away: "core,-flag:GQA".
     """
@@ -24,6 +25,10 @@ def select(cases):
 
 
 def named(selector, known):
+    if selector == "long":
+        return list(long.CASES.values())
+    if isinstance(selector, str) and selector in long.CASES:
+        return [long.CASES[selector]]
     if selector in ("core", "full"):
         return [case for case in known.values() if case.core or selector == "full"]
     if isinstance(selector, str) and selector.startswith("flag:"):
@@ -33,7 +38,9 @@ def named(selector, known):
             raise OptionError(f"check: there is no flag {flag!r}{did_you_mean(flag, flags)}")
         return [case for case in known.values() if flag in case.flags]
     if selector not in known:
-        near = did_you_mean(selector, ["core", "full", *known]) if isinstance(selector, str) else ""
-        near = near if near.startswith("; did") else "; give core, full, flag:NAME or the name of a case"
+        near = (
+            did_you_mean(selector, ["core", "full", "long", *known, *long.CASES]) if isinstance(selector, str) else ""
+        )
+        near = near if near.startswith("; did") else "; give core, full, long, flag:NAME or the name of a case"
         raise OptionError(f"check: there is no case {selector!r}{near}")
     return [known[selector]]

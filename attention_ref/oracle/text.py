@@ -7,6 +7,8 @@ from textwrap import wrap
 
 import numpy as np
 
+from attention_ref.oracle import sampling
+
 WIDTH = 100
 SHOWN = 5
 HELD = "\xa0"  # a space at which no line is broken
@@ -49,6 +51,7 @@ def page(report, color=False):
         table(out, report, dtype)
     worst_cases(out, report)
     deviations(out, report)
+    sampled(out, report)
     remarks(out, report)
     return "\n".join(out.lines)
 
@@ -192,9 +195,11 @@ def command(report, run):
     model = f" --models {run.dtype}={meta['models'][run.dtype]}" if run.dtype in meta["models"] else ""
     backward = f" --backward {quote(meta['backward'])}" if ":" in (meta["backward"] or "") else ""
     timeout = f" --timeout {meta['timeout']:g}" if meta["timeout"] else ""
+    sample = f" --sample {meta['sample']}" if meta["sample"] else ""
+    sample += f" --length {meta['length']}" if meta["length"] else ""
     target = target if target.startswith("--command") else quote(target)
     line = f"attention-ref check {target} --case {run.case} --seed {meta['seed']}"
-    return line + rule + preset + dtype + model + backward + timeout
+    return line + sample + rule + preset + dtype + model + backward + timeout
 
 
 def broken(line):
@@ -219,6 +224,23 @@ def deviations(out, report):
             cases = seen.get(sentence, ())
             names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
             out.add(sentence + f": {plural(len(cases), 'case')} ({names})" * bool(cases), 2, 4)
+
+
+def sampled(out, report):
+    """What a sample proves, and with which probability a fault lies beside it."""
+    runs = [run for run in report.runs if run.sample]
+    if not runs:
+        return
+    out.add()
+    out.raw("What the sample shows, and what it does not")
+    for run in runs:
+        if len(runs) == 1:
+            told = sampling.sentences(run.sample)
+        else:
+            told = [f"{run.case} · {run.dtype}: {sampling.sentence(run.sample)}"]
+        for text in told:
+            out.add(text, 2, 4)
+    out.add(sampling.REST, 2, 4)
 
 
 def remarks(out, report):

@@ -1,0 +1,171 @@
+"""One long case, run: the candidate called once on the whole, its results compared at the rows and keys of a sample."""
+
+from dataclasses import replace
+from functools import cached_property
+from zlib import crc32
+
+import numpy as np
+
+from attention_ref.oracle import precision, sampling
+from attention_ref.oracle import run as whole
+from attention_ref.oracle.candidate import Trouble
+from attention_ref.oracle.formats import widened
+from attention_ref.oracle.sampled_bound import at_keys, at_rows, no_bound_at_keys
+from attention_ref.sampled import through_keys
+from attention_ref.tiled import both
+from attention_ref.tiled.problem import Problem, refusal
+
+AXIS = {"o": -2, "lse": -1, "dq": -2, "dk": -2, "dv": -2}
+LISTED = 4
+
+
+def run(job):
+    return whole.run(job, SampledRunner)
+
+
+class SampledTruth:
+    """As `Truth`, at some rows (o, lse, dq) and some keys (dk, dv)."""
+
+    def __init__(self, rule, inputs, model, rows, keys, with_dlse=False):
+        self.model, self.rows, self.keys = model, rows, keys
+        self.telling = None
+        arrays, self.options = ({n: widened(x) for n, x in d.items()} for d in (inputs.arrays, inputs.options))
+        self.given, settings = rule.check(rule.named((), arrays | self.options))
+        self.given |= settings
+        self.problem = Problem(rule.module, self.given, "auto")
+        self.cotangents = {"o": widened(inputs.do)}
+        if with_dlse and "lse" in self.problem.outputs:
+            self.cotangents["lse"] = widened(inputs.dlse)
+
+    @cached_property
+    def at_rows(self):
+        part = self.problem.chosen(rows=self.rows)
+        return part, both.forward(part, None)
+
+    @cached_property
+    def through_keys(self):
+        """(the rows that see the keys, what forward gives for them, dk and dv)"""
+        do, dlse = self.cotangent_at(...)
+        rows, saved, grads = through_keys(self.problem, self.keys, do, dlse, None)
+        return rows, saved, {name: grads[name] for name in "kv"}
+
+    def cotangent_at(self, rows):
+        """do and dlse at some rows; None for no dlse."""
+        do, dlse = self.cotangents["o"], self.cotangents.get("lse")
+        if rows is ...:
+            return do, dlse
+        return do[..., rows, :], None if dlse is None else dlse[..., rows]
+
+    def forward(self):
+        _, saved = self.at_rows
+        return {name: saved[name] for name in ("o", "lse") if name in saved}
+
+    def stages(self):
+        return {}
+
+    def backward(self):
+        part, saved = self.at_rows
+        dq = both.backward(part.with_saved(saved, *self.cotangent_at(self.rows)), None)["q"]
+        _, _, grads = self.through_keys
+        return {"q": dq, **grads}
+
+    def bounds(self, backward=False, statistical=False):
+        model = precision.find(self.model, statistical)
+        cotangents = self.cotangent_at(self.rows) if backward else ()
+        found, telling = at_rows(self.problem, self.rows, model, *cotangents)
+        self.telling = telling if self.telling is None else self.telling
+        if backward and not no_bound_at_keys(self.problem.pipeline, self.given):
+            rows, saved, _ = self.through_keys
+            every = len(rows) == self.problem.place.queries
+            found |= at_keys(self.problem, self.keys, model, rows, saved, *self.cotangent_at(... if every else rows))
+        return found
+
+
+class SampledRunner(whole.Runner):
+    """The run of one job at the rows and keys of a sample; the rest is looked at only for NaN."""
+
+    def __init__(self, job):
+        super().__init__(job)
+        size, rng = self.case.size, np.random.default_rng([job.seed, crc32(b"sample"), crc32(job.case.name.encode())])
+        self.rows = sampling.chosen(size.queries, job.sample, rng)
+        self.keys = sampling.chosen(size.keys, job.sample, rng)
+        self.whole: dict = {}
+
+    @cached_property
+    def truth(self):
+        return SampledTruth(self.rule, self.inputs, self.job.model, self.rows, self.keys, self.with_dlse())
+
+    def run(self):
+        reason = refusal(self.rule.module, self.inputs.options)
+        if reason:
+            return self.finished("unsupported", reason.replace("; leave tile= out", ""), [])
+        found = super().run()
+        if found.results:
+            found.sample = self.facts(found)
+        return replace(found, evidence=None)
+
+    def facts(self, found):
+        """What a report says about the sample."""
+        size = self.case.size
+        back = any(c.result in ("dk", "dv") and c.verdict != "unsupported" for c in found.results)
+        return {
+            "rows": self.rows.tolist(),
+            "keys": self.keys.tolist() if back else [],
+            "of_rows": size.queries,
+            "of_keys": size.keys,
+            "telling": self.truth.telling,
+        }
+
+    def again(self, call, first):
+        """The candidate runs once: it may take minutes."""
+        return first, None
+
+    def no_gradient(self, name):
+        return f"{name} is a sum over all pairs, which a sample does not give"
+
+    def push(self):
+        results, trouble = super().push()
+        self.whole = {name: results[name] for name in ("o", "lse") if name in results}
+        return self.cut(self.whole, trouble)
+
+    def pull(self, results):
+        return self.cut(*super().pull(self.whole))
+
+    def cut(self, results, trouble):
+        """The results at the sample; trouble where one has not the shape of the whole, or a NaN anywhere."""
+        out, wanted = {}, self.shapes()
+        for name, x in results.items():
+            if name not in wanted:
+                out[name] = x
+                continue
+            if x.shape != wanted[name]:
+                sentence = f"{name} has shape {x.shape}, expected {wanted[name]}"
+                trouble = trouble or Trouble("fail", sentence)
+                continue
+            strange = np.isnan(x).any(axis=-1) if name != "lse" else np.isnan(x)
+            if strange.any() and self.case.options.get("empty_row") != "nan" and self.case.poison is None:
+                what = "row" if name in ("o", "lse", "dq") else "key"
+                place = int(np.flatnonzero(strange.any(axis=tuple(range(strange.ndim - 1))))[0])
+                sentence = f"{name} is nan, where it should not be, first at {what} {place}, in {strange.sum()} {what}s"
+                trouble = trouble or Trouble("fail", sentence)
+            index = self.rows if name in ("o", "lse", "dq") else self.keys
+            out[name] = np.take(x, index, axis=AXIS[name])
+        return out, trouble
+
+    def shapes(self):
+        """The shapes of all the results."""
+        arrays, do = self.inputs.arrays, self.inputs.do
+        return {"o": do.shape, "lse": do.shape[:-1]} | {f"d{name}": arrays[name].shape for name in "qkv"}
+
+    def explained(self, found, wrong):
+        """The comparison with the row or key of the whole, and how many of the sampled ones are wrong."""
+        index, axis = (self.keys, "key") if found.result in ("dk", "dv") else (self.rows, "row")
+        if wrong is None or found.worst is None:
+            return found
+        place = wrong.ndim + AXIS[found.result]
+        hit = index[wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != place))].tolist()
+        listed = ", ".join(map(str, hit[:LISTED])) + ", …" * (len(hit) > LISTED)
+        where = f"at {len(hit)} of {len(index)} sampled {axis}s: {listed}"
+        at = list(found.worst.index)
+        at[place] = int(index[at[place]])
+        return replace(found, where=where, worst=replace(found.worst, index=tuple(at)))

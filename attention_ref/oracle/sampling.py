@@ -1,0 +1,105 @@
+"""Which rows and keys a sample looks at, and how likely a fault is to lie beside it."""
+
+from math import exp, lgamma
+
+import numpy as np
+
+BLOCK = 64  # the tiles of kernels are multiples of 64, or divide it
+SHARES = (0.001, 0.01, 0.1)
+REST = (
+    "All other rows and keys were looked at for shape, dtype and NaN only: a wrong number there is not seen. The "
+    "candidate ran once: whether its bits vary between runs was not looked at."
+)
+
+
+def chosen(length, count, rng):
+    """`count` positions: one in each of as many equal parts, half at random, a quarter each on either side of a border.
+
+    The first and the last position are among them. Borders are those of blocks of 64.
+    """
+    if count >= length:
+        return np.arange(length)
+    edges = np.linspace(0, length, count + 1)
+    drawn = (edges[:-1] + rng.random(count) * np.diff(edges)).astype(int)
+    border = np.round(drawn / BLOCK).astype(int) * BLOCK
+    kind = np.arange(count) % 4
+    drawn = np.where(kind == 1, border - 1, np.where(kind == 3, border, drawn))
+    drawn[-1], drawn[0] = length - 1, 0
+    found = np.unique(np.clip(drawn, 0, length - 1))
+    rest = np.setdiff1d(np.arange(length), found)
+    return np.sort(np.concatenate([found, rng.choice(rest, count - len(found), replace=False)]))
+
+
+def missed(length, count, faulty):
+    """The probability that none of `faulty` positions, anywhere among `length`, is one of the `count` sampled ones."""
+    if faulty + count > length:
+        return 0.0
+    return exp(log_binomial(length - faulty, count) - log_binomial(length, count))
+
+
+def log_binomial(n, k):
+    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
+
+
+def block_missed(positions, length):
+    """The probability that a block of 64, any of them, has none of the positions in it."""
+    return 1 - len(np.unique(positions // BLOCK)) / -(-length // BLOCK)
+
+
+def sentences(facts):
+    """What a sample proves, and how likely it is to miss what, for a report."""
+    yield f"Compared: {compared(facts)}."
+    for name, index, size in places(facts):
+        if 0 < len(index) < size:
+            faulty = dict.fromkeys(max(1, round(share * size)) for share in SHARES)
+            shares = [f"{n:,} of the {size:,} {name}: {chance(missed(size, len(index), n))}" for n in faulty]
+            block = f"one block of {BLOCK}: {chance(block_missed(index, size))}"
+            yield f"A fault at random places is missed with probability: {', '.join([*shares, block])}."
+    if facts["telling"] is not None:
+        yield (
+            f"Of the keys that a sampled row sees, {facts['telling']:.3%} hold so much of its weight that o breaks its "
+            f"bound without them. One key, any, left out in one block of {BLOCK} rows, any, is missed with probability "
+            f"{chance(one_key_missed(facts))}, and with {chance(1 - facts['telling'])} where the block is sampled at "
+            f"one row."
+        )
+
+
+def sentence(facts):
+    """The same in short, of one of several runs."""
+    chances = [f"a fault in one block of {BLOCK} {name} is missed with probability {chance(block_missed(index, size))}"
+        for name, index, size in places(facts) if 0 < len(index) < size]  # fmt: skip
+    if facts["telling"] is not None:
+        chances.append(f"one key left out in one block of rows with {chance(one_key_missed(facts))}")
+    return "; ".join([compared(facts), *chances])
+
+
+def one_key_missed(facts):
+    """The probability that a sample misses one key left out in one block of rows, where all are equally likely."""
+    return 1 - (1 - block_missed(np.array(facts["rows"]), facts["of_rows"])) * facts["telling"]
+
+
+def compared(facts):
+    (_, rows, queries), (_, keys, length) = places(facts)
+    at_keys = f"dk and dv at {of(keys, length, 'key')}" if len(keys) else "dk and dv nowhere"
+    return f"o, lse and dq, as far as they came, at {of(rows, queries, 'row')}, {at_keys}"
+
+
+def places(facts):
+    """(what, the indices, of how many) of rows and keys."""
+    return [(name, np.array(facts[name]), facts[f"of_{name}"]) for name in ("rows", "keys")]
+
+
+def of(index, size, name):
+    """ "64 of 131,072 rows (0, 2047, 2048, …, 131071)"."""
+    if len(index) == size:
+        return f"all {size:,} {name}s"
+    *first, last = index.tolist()
+    listed = f" ({', '.join(map(str, first[:3]))}, …, {last})" if len(first) > 3 else f" ({', '.join(map(str, index))})"
+    return f"{len(index)} of {size:,} {name}{'s' * (size != 1)}{listed}"
+
+
+def chance(p):
+    """A probability that is not called 1 or 0 unless it is."""
+    if p in (0, 1):
+        return f"{p:.0f}"
+    return f"{p:.3f}" if 0.0005 <= p < 0.9995 else f"1 - {1 - p:.1e}" if p > 0.5 else f"{p:.1e}"

@@ -1,0 +1,310 @@
+"""`ar.check(…, sample=64)`: at the sampled rows and keys it sees what the whole check sees, and claims no more."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from math import comb
+
+import numpy as np
+import pytest
+from test_check_report import fits
+
+import attention_ref as ar
+from attention_ref import cli
+from attention_ref.attention import find
+from attention_ref.oracle import formats, long, sampled_bound, sampling
+from attention_ref.oracle.cases import build
+from attention_ref.oracle.export import SCHEMA
+from attention_ref.oracle.run import Job
+from attention_ref.oracle.sampled_run import SampledRunner
+from attention_ref.oracle.truth import Truth
+
+LENGTH, SAMPLE = 1009, 16
+
+
+def forward(q, k, v, **options):
+    a = ar.attention(q, k, v, tile=64, **options)
+    return a.o, a.lse
+
+
+def back(do, q, k, v, o, lse, dlse=None, **options):
+    return ar.attention(q, k, v, tile=64, **options).backward(do, dlse=dlse)
+
+
+def spoiled(function, name, change):
+    """The function with one of its results changed in place."""
+
+    def run(*arrays, **options):
+        results = function(*arrays, **options)
+        results = dict(results) if isinstance(results, dict) else dict(zip(("o", "lse"), results, strict=True))
+        results[name] = results[name].copy()
+        change(results[name])
+        return results
+
+    return run
+
+
+def checked(candidate=forward, backward=back, **more):
+    return ar.check(candidate, backward=backward, **{"sample": SAMPLE, "length": LENGTH, **more})
+
+
+def sample_of(**more):
+    return checked(backward=None, **more).runs[0].sample
+
+
+@pytest.mark.parametrize("name", long.CASES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values_and_bounds_are_those_of_the_whole_check(name, dtype, monkeypatch):
+    monkeypatch.setattr(sampled_bound, "TILE", 128)
+    monkeypatch.setattr(sampled_bound, "PAIRS", 4000)
+    fmt, rule = formats.find(dtype), find("scaled_dot")
+    case = long.resized(long.CASES[name], 257)
+    runner = SampledRunner(Job(case, dtype, fmt.model, rule.name, forward, back, seed=5, sample=11))
+    some, whole = runner.truth, Truth(rule, build(case, rule, fmt, 5), fmt.model, with_dlse=True)
+    with np.errstate(all="ignore"):
+        want = whole.forward() | {f"d{n}": x for n, x in whole.backward().items()}
+        got = some.forward() | {f"d{n}": x for n, x in some.backward().items()}
+        bounds = {n if n in ("o", "lse") else f"d{n}": x for n, x in some.bounds(True).items()}
+        wider = {n if n in ("o", "lse") else f"d{n}": x for n, x in whole.bounds(True).items()}
+    for result, x in got.items():
+        index = runner.keys if result in ("dk", "dv") else runner.rows
+        at = (..., index) if result == "lse" else (..., index, slice(None))
+        right, bound = want[result][at], wider[result][at]
+        np.testing.assert_allclose(x, right, rtol=1e-11, atol=1e-12, err_msg=result)
+        if result in ("dk", "dv"):
+            assert (bounds[result] >= bound * (1 - 1e-12)).all(), result
+            assert (bounds[result] <= 300 * bound).all(), result
+        else:
+            np.testing.assert_allclose(bounds[result], bound, rtol=0.02, err_msg=result)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_a_correct_candidate_passes_in_every_long_case(dtype):
+    def narrow(q, k, v, **options):
+        o, lse = forward(q, k, v, **options)
+        return o.astype(q.dtype), lse.astype(np.float32) if q.dtype == np.float16 else lse
+
+    def narrow_back(do, q, *arrays, **options):
+        return {name: x.astype(q.dtype) for name, x in back(do, q, *arrays, **options).items()}
+
+    report = checked(narrow, narrow_back, cases="long", dtypes=dtype, length=131)
+    assert report.passed, str(report)
+    assert {c.result for run in report.runs for c in run.results} == {"o", "lse", "dq", "dk", "dv"}
+    assert {c.verdict for run in report.runs for c in run.results} == {"pass"}
+
+
+@pytest.mark.parametrize("rule", ["general", "additive", "cosine"])
+def test_what_has_no_bound_at_keys_is_said(rule):
+    def by_rule(q, k, v, **options):
+        return ar.attention(q, k, v, rule, **options).o
+
+    def by_rule_back(do, q, k, v, o, lse, dlse=None, **options):
+        return ar.attention(q, k, v, rule, **options).backward(do, dlse=dlse)
+
+    report = checked(by_rule, by_rule_back, rule=rule, length=131)
+    verdicts = {c.result: c.verdict for c in report.runs[0].results}
+    assert verdicts["o"] == verdicts["dq"] == "pass"
+    assert verdicts["dk"] == ("pass" if rule == "general" else "unsupported")
+    assert ("there is no bound for dk here" in str(report)) == (rule != "general")
+    assert ("is a sum over all pairs, which a sample does not give" in str(report)) == (rule != "cosine")
+
+
+@pytest.mark.parametrize("result", ["o", "lse", "dq", "dk", "dv"])
+def test_a_wrong_row_or_key_is_caught_inside_the_sample_and_not_claimed_outside(result):
+    facts = checked().runs[0].sample
+    index = facts["keys"] if result in ("dk", "dv") else facts["rows"]
+    outside = next(n for n in range(100, LENGTH) if n not in index)
+    for place, caught in ((index[7], True), (outside, False)):
+
+        def change(x, place=place):
+            x[place] += 1 + np.abs(x[place])
+
+        name = result.removeprefix("d")
+        if result in ("o", "lse"):
+            report = checked(spoiled(forward, name, change))
+        else:
+            report = checked(backward=spoiled(back, name, change))
+        wrong = [c for c in report.runs[0].results if c.verdict == "fail"]
+        assert report.passed != caught
+        if caught and result in ("dq", "dk", "dv", "lse"):
+            assert [c.result for c in wrong] == [result]
+        if caught:
+            found = next(c for c in wrong if c.result == result)
+            assert found.worst.index[0] == place
+            axis = "key" if result in ("dk", "dv") else "row"
+            assert found.where == f"at 1 of {SAMPLE} sampled {axis}s: {place}"
+    assert "All other rows and keys were looked at for shape, dtype and NaN only" in str(report)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_key_dropped_in_one_block_of_rows_is_caught_where_the_block_is_sampled(dtype):
+    facts = sample_of(dtypes=dtype)
+    row = facts["rows"][9]
+    block = row // 64
+    unseen = next(b for b in range(LENGTH // 64) if b not in {r // 64 for r in facts["rows"]})
+
+    def dropping(block, key):
+        def run(q, k, v, causal=False):
+            allowed = np.tri(len(q), len(k), dtype=bool)
+            allowed[64 * block : 64 * block + 64, key] = False
+            return ar.attention(q, k, v, allowed=allowed).o
+
+        return run
+
+    key = row // 8 * 8 if dtype == "float32" else 3  # in float32 a key that holds some of the row's weight
+    assert not checked(dropping(block, key), False, dtypes=dtype).passed
+    report = checked(dropping(unseen, 64 * unseen), False, dtypes=dtype)
+    assert report.passed
+    missed = sampling.one_key_missed(report.runs[0].sample)
+    assert f"is missed with probability {sampling.chance(missed)}" in " ".join(str(report).split())
+
+
+def test_the_share_of_keys_that_would_show_is_what_leaving_them_out_does():
+    case, rule = long.resized(long.CASES["long-causal"], 67), find("scaled_dot")
+    runner = SampledRunner(Job(case, "float32", "f32", rule.name, forward, None, sample=9))
+    with np.errstate(all="ignore"):
+        bounds = runner.truth.bounds()
+    arrays, shows, pairs = runner.truth.problem.given, 0, 0
+    for n, row in enumerate(runner.rows):
+        for key in range(row + 1):
+            allowed = np.arange(67) <= row
+            whole = ar.attention(arrays["q"][[row]], arrays["k"], arrays["v"], allowed=allowed[None]).o
+            allowed[key] = False
+            without = ar.attention(arrays["q"][[row]], arrays["k"], arrays["v"], allowed=allowed[None]).o
+            pairs += 1
+            shows += bool((np.abs(whole - without) > bounds["o"][n]).any())
+    assert 0 < shows < pairs
+    assert runner.truth.telling == pytest.approx(shows / pairs, abs=2 / pairs)
+
+
+def test_nan_is_seen_wherever_it_is():
+    facts = sample_of()
+    outside = next(n for n in range(100, LENGTH) if n not in facts["rows"])
+
+    def change(x):
+        x[outside] = np.nan
+
+    report = checked(spoiled(forward, "o", change))
+    assert not report.passed
+    assert f"o is nan, where it should not be, first at row {outside}, in 1 rows" in " ".join(str(report).split())
+
+
+def test_the_sample_is_spread_over_the_length_and_holds_both_ends_and_borders():
+    for length, count in ((131_072, 64), (1009, 16), (100, 64), (65, 64), (7, 9), (5, 1)):
+        for seed in range(5):
+            found = sampling.chosen(length, count, np.random.default_rng(seed))
+            assert len(set(found.tolist())) == min(length, count)
+            assert (np.diff(found) > 0).all()
+            assert found[0] == 0
+            assert found[-1] == length - 1 or count == 1
+    found = sampling.chosen(131_072, 64, np.random.default_rng(0))
+    assert np.histogram(found, 8, (0, 131_072))[0].tolist() == pytest.approx([8] * 8, abs=1)
+    assert min((found % 64 == 0).sum(), (found % 64 == 63).sum()) >= 16
+
+
+def test_probabilities_are_hypergeometric():
+    assert sampling.missed(1009, 16, 10) == pytest.approx(comb(999, 16) / comb(1009, 16))
+    assert sampling.missed(131_072, 64, 0) == 1
+    assert sampling.missed(10, 5, 6) == 0
+    assert sampling.block_missed(np.array([0, 63, 64, 640]), 1280) == pytest.approx(1 - 3 / 20)
+    assert [sampling.chance(p) for p in (0, 1, 0.25, 0.9999, 1e-7)] == ["0", "1", "0.250", "1 - 1.0e-04", "1.0e-07"]
+
+
+def test_a_report_for_machines_has_the_sample():
+    data = json.loads(checked().to_json())
+    assert list(fits(data, SCHEMA)) == []
+    assert (data["sample"], data["length"], len(data["runs"][0]["sample"]["rows"])) == (SAMPLE, LENGTH, SAMPLE)
+
+
+def test_progress_is_shown_on_a_terminal_that_waits(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sampled_bound, "PAIRS", 4000)
+    checked(backward=None)
+    assert terminal.getvalue() == ""
+    monkeypatch.setattr("attention_ref.tiled.progress.PATIENCE", 0.0)
+    checked(backward=None)
+    assert "attention: 50 %" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r" + " " * 20 + "\r")
+
+
+def test_an_interrupt_ends_the_check_and_leaves_no_thread():
+    def interrupted(q, k, v, causal=False):
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        checked(interrupted, None)
+    assert threading.active_count() == before
+
+
+def test_the_candidate_runs_once_on_the_whole_input():
+    shapes = []
+
+    def counted(q, k, v, causal=False):
+        shapes.append(q.shape)
+        return forward(q, k, v, causal=causal)
+
+    assert checked(counted, None).passed
+    assert shapes == [(LENGTH, 64)]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"sample": 0}, r"^check: sample= is a whole number from 1 on, or None; got 0$"),
+        ({"length": 2.5}, r"^check: length= is a whole number from 1 on, or None; got 2.5$"),
+        ({"sample": None, "cases": "long", "length": None}, r"^check: long-causal has 131,072 keys, too many to check"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_sampled_is_refused(more, message):
+    with pytest.raises(ar.OptionError, match=message):
+        checked(**more)
+
+
+def test_a_normalizer_that_needs_whole_rows_is_not_supported():
+    report = checked(rule="scaled_dot", cases="normalize-sigmoid,mask-half", length=None)
+    assert report.passed
+    case = long.Case("sparse", "no tiles", long.Size(9, 9), {"normalize": "sparsemax"})
+    report = checked(cases=[case], length=None)
+    assert report.counts()["unsupported"] == 1
+    assert "sparsemax needs every score of a row at once and cannot be tiled" in str(report)
+
+
+def test_the_command_takes_a_sample(capsys, tmp_path):
+    kernel = tmp_path / "long_kernel.py"
+    kernel.write_text(
+        "import attention_ref\n\ndef o(q, k, v, **options):\n    return attention_ref.attention(q, k, v, **options).o"
+    )
+    assert cli.main(["check", f"{kernel}:o", "--sample", "16", "--length", "257"]) == 0
+    page = " ".join(capsys.readouterr().out.replace(" \\\n", " ").split())
+    assert "(long-causal, 1 case, seed 0" in page
+    assert "What the sample shows, and what it does not" in page
+
+
+MEASURED = """
+import resource, sys
+import attention_ref as ar
+
+def softmax(q, k, v, causal=False):
+    return ar.attention(q, k, v, causal=causal, tile="auto").o
+
+report = ar.check(softmax, sample=64)
+assert report.passed, report
+print(report)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_131072_tokens_take_less_than_a_gibibyte():
+    """Time depends on who else is on the machine: README has it, with the candidate's own part of it."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, env=environment, check=True)
+    assert "64 of 131,072 rows" in done.stdout
+    assert int(done.stdout.split()[-1]) < 2**20
