@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 
-from attention_ref.backend.declare import ARRAYS, declaring, options_of
+from attention_ref.backend.declare import ARRAYS, declared, declaring
 
 DIFFERENTIABLE = ("o", "lse")
 
@@ -19,7 +19,7 @@ class Adapted:
         name = getattr(candidate, "__qualname__", None) or getattr(candidate, "__name__", type(candidate).__name__)
         self.__name__ = self.__qualname__ = name
         self.__code__ = getattr(inspect.unwrap(candidate), "__code__", None)
-        self.options = options_of(self.function)
+        self.options = declared(self.function)
         declaring(self, self.options)
 
     def __call__(self, *arrays, **options):
@@ -78,7 +78,7 @@ class Given:
         self.__module__ = getattr(function, "__module__", "") or ""
         self.__name__ = self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
         self.__code__ = getattr(inspect.unwrap(function), "__code__", None)
-        declaring(self, options_of(function, 6), arrays=("do", *ARRAYS, "o", "lse"))
+        declaring(self, declared(function, 6), arrays=("do", *ARRAYS, "o", "lse"))
 
     def __reduce__(self):
         return Given, (self.adapter, self.function)

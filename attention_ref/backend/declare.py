@@ -26,7 +26,7 @@ def declaring(function, options, name=None, arrays=ARRAYS):
     return function
 
 
-def options_of(function, positional=3):
+def declared(function, positional=3):
     """The names of the options that a function declares behind its positional arguments; None if it takes any."""
     try:
         parameters = list(inspect.signature(function).parameters.values())

@@ -1,7 +1,6 @@
 """Running someone else's function: whatever it does comes back as results or as a verdict with one sentence."""
 
 import ctypes
-import inspect
 import queue
 import threading
 import traceback
@@ -49,18 +48,6 @@ class Call:
             for part in x if isinstance(x, tuple) else (x,):
                 if isinstance(part, np.ndarray):
                     yield name, part
-
-
-def declared(function, positional):
-    """The option names that a function takes behind its positional arguments; None if it takes any."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind == p.VAR_KEYWORD for p in parameters):
-        return None
-    first = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:positional]
-    return {p.name for p in parameters if p not in first and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def missing(options, names):

@@ -9,10 +9,10 @@ from time import perf_counter
 
 from attention_ref.attention import attention, find
 from attention_ref.backend import kind, presets
+from attention_ref.backend.declare import declared
 from attention_ref.errors import OptionError
 from attention_ref.oracle import formats, long, precision, sampled_run
 from attention_ref.oracle.adapt import adapt
-from attention_ref.oracle.candidate import declared
 from attention_ref.oracle.diagnose import diagnose
 from attention_ref.oracle.known import explained, vanished
 from attention_ref.oracle.progress import watched

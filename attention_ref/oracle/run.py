@@ -7,6 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from attention_ref.attention import find
+from attention_ref.backend.declare import declared
 from attention_ref.oracle import candidate, formats
 from attention_ref.oracle.candidate import Call, Trouble
 from attention_ref.oracle.cases import Case, Size, build
@@ -96,7 +97,7 @@ class Runner:
         return build(self.case, self.rule, self.fmt, self.job.seed)
 
     def run(self):
-        lacking = candidate.missing(self.inputs.options, candidate.declared(self.job.candidate, 3))
+        lacking = candidate.missing(self.inputs.options, declared(self.job.candidate, 3))
         if lacking:
             found = self.finished("unsupported", f"the candidate does not declare {listed(lacking)}", [])
             return replace(found, lacking=tuple(lacking))
@@ -113,7 +114,7 @@ class Runner:
 
     def with_dlse(self):
         """Whether the backward takes a cotangent of lse."""
-        names = candidate.declared(self.job.backward, 6) if self.differentiates else ()
+        names = declared(self.job.backward, 6) if self.differentiates else ()
         if getattr(self.job.backward, "needs_lse", False) and "lse" not in self.returned:
             return False
         return names is None or "dlse" in names
@@ -151,7 +152,7 @@ class Runner:
         return side
 
     def backward(self, forward):
-        names = candidate.declared(self.job.backward, 6)
+        names = declared(self.job.backward, 6)
         lacking = candidate.missing(self.inputs.options, names)
         reason = ""
         if "o" not in forward.got:

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from attention_ref.backend.declare import declaring, options_of
+from attention_ref.backend.declare import declared, declaring
 from attention_ref.errors import Unsupported
 
 SCALED_DOT = MappingProxyType({"scaled_dot": {}, "dot": {"scale": 1.0}})
@@ -72,7 +72,7 @@ class Called:
         self.preset, self.rule, self.candidate = preset, rule, candidate
         self.__module__ = getattr(candidate, "__module__", "")
         self.__name__ = self.__qualname__ = getattr(candidate, "__qualname__", preset.name)
-        options = options_of(preset.call, 3 + bool(preset.target))
+        options = declared(preset.call, 3 + bool(preset.target))
         declaring(self, None if options is None else sorted(options))
 
     def __call__(self, *arrays, **options):
