@@ -55,7 +55,7 @@ def test_what_fails_is_a_finding():
 
 def test_the_matrix_of_a_library(monkeypatch, tmp_path, capsys):
     """In this process, so that a preset can be made up."""
-    known = (Known("a leak", ("mask-dead-rows",)),)
+    known = (Known("a leak", ("DeadRow",), as_if={"empty_row": "uniform"}),)
 
     def call(q, k, v, *, allowed=None):
         import attention_ref as ar

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from attention_ref.backend import kind, presets
+from attention_ref.oracle.text import ALSO
 
 CASES = (
     *("shape-1x1", "shape-1x67", "shape-17x17", "shape-35x35", "width-40x80", "causal", "causal-top-left"),
@@ -94,8 +95,8 @@ def row_of(report, dtype):
     forward, backward = (direction(runs, back) for back in (False, True))
     bad = [verdict for verdict in (forward["verdict"], backward["verdict"]) if verdict in ORDER]
     errors = [run for run in runs if run["verdict"] == "error"]
-    known = {found["sentence"] for run in runs for found in run["results"] if found["verdict"] == "known"}
-    known |= {run["sentence"] for run in runs if run["verdict"] == "known"}
+    told = [found["sentence"] for run in runs for found in run["results"] if found["verdict"] == "known"]
+    known = {sentence for whole in told for sentence in whole.split(ALSO)}
     findings = [run["case"] for run in runs if run["verdict"] in ("error", "fail", "nondeterministic", "suspicious")]
     return {
         "backend": report["backend"],

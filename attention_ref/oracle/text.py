@@ -8,6 +8,7 @@ from textwrap import wrap
 import numpy as np
 
 WIDTH = 100
+ALSO = "; and "  # between the deviations that account for one result together
 SHOWN = 5
 COLORS = {
     **{"pass": 32, "known": 33, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36},
@@ -93,7 +94,7 @@ def table(out, report, dtype):
         return
     out.add()
     out.raw(f"{dtype}, bounded as {runs[0].model}")
-    out.raw("  result          checked  fail  susp.  unsup.  worst: score    error    ulps     in case")
+    out.raw("  result          checked  known  fail  susp.  unsup.  worst: score    error    ulps     in case")
     for result in sorted(rows, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
         out.raw(row(out, result, rows[result]))
 
@@ -101,12 +102,13 @@ def table(out, report, dtype):
 def row(out, result, found):
     count = {verdict: sum(c.verdict == verdict for c, _ in found) for verdict in COLORS}
     checked = len(found) - count["unsupported"]
-    line = f"  {result:<16}{checked:>7}{count['fail']:>6}{count['suspicious']:>7}{count['unsupported']:>8}"
-    seen = [(c.worst, run) for c, run in found if c.worst is not None]
+    counts = f"{checked:>7}{count['known']:>7}{count['fail']:>6}{count['suspicious']:>7}{count['unsupported']:>8}"
+    line = f"  {result:<16}{counts}"
+    seen = [(c.worst, run) for c, run in found if c.worst is not None and c.verdict != "known"]
     if seen:
         worst, run = max(seen, key=lambda pair: pair[0].score)
         line += (
-            f"         {number(worst.score):<9}{number(worst.error):<9}{number(worst.ulps):<9}{shortened(run.case, 27)}"
+            f"         {number(worst.score):<9}{number(worst.error):<9}{number(worst.ulps):<9}{shortened(run.case, 20)}"
         )
     bad = count["fail"] or count["nondeterministic"]
     return out.paint(line, "fail") if bad else line
@@ -203,8 +205,8 @@ def deviations(out, report):
     """What the library is known for: what was seen again, and what was not."""
     seen = {}
     for run in report.runs:
-        told = [found.sentence for found in run.results if found.verdict == "known"] or [run.sentence]
-        for sentence in told if run.verdict == "known" or len(told) > 1 else ():
+        told = [found.sentence for found in run.results if found.verdict == "known"]
+        for sentence in (part for whole in told for part in whole.split(ALSO)):
             seen.setdefault(sentence, {})[run.case] = None
     gone = report.meta["vanished"]
     for title, sentences in (("Known deviations", seen), ("Known deviations that were not seen", gone)):

@@ -6,13 +6,16 @@ Layers with projections get identity matrices, which leave every number as it is
 import numpy as np
 
 from attention_ref.backend.presets.preset import (
+    DEAD,
     LEAK,
     SCALED_DOT,
+    UNIFORM,
     Known,
     Preset,
     equal_widths,
     four_axes,
     number,
+    opened,
     refuse,
     top_left,
     with_four_axes,
@@ -172,10 +175,18 @@ def called(layer, q, k, v, masks, original, heads):
     return {"o": original(o), "alpha": original(alpha)}
 
 
-DEAD_ROWS = Known(
-    "a row with nothing allowed is not zero: large negative numbers are added, which leaves a mean of values",
-    ("mask-dead-rows", "mask-nothing", "k-lengths-zero", "bias-dead-rows"),
+MEAN = Known(
+    "a row with nothing allowed gives the mean of all values, and dv has its share: a large negative number swallows "
+    "the scores",
+    DEAD,
+    as_if=UNIFORM,
 )
+OPEN = Known(
+    "a row with nothing allowed attends to everything: a large negative number is added to all of its scores alike",
+    DEAD,
+    as_if=opened,
+)
+NAN_ROWS = Known("a row with nothing allowed is NaN, and so are the gradients it reaches", DEAD, nan="dead rows")
 
 PRESETS = (
     Preset(
@@ -184,7 +195,7 @@ PRESETS = (
         dot_product_attention,
         "keras.ops:dot_product_attention",
         TESTED,
-        known=(LEAK, DEAD_ROWS),
+        known=(LEAK, MEAN, OPEN, NAN_ROWS),
     ),
     Preset(
         "keras.Attention",
@@ -193,7 +204,7 @@ PRESETS = (
         "keras.layers:Attention",
         TESTED,
         rules={"dot": {}},
-        known=(LEAK, DEAD_ROWS),
+        known=(LEAK, MEAN, OPEN, NAN_ROWS),
     ),
     Preset(
         "keras.AdditiveAttention",
@@ -202,7 +213,7 @@ PRESETS = (
         "keras.layers:AdditiveAttention",
         TESTED,
         rules={"additive": {}},
-        known=(LEAK, DEAD_ROWS),
+        known=(LEAK, MEAN, OPEN, NAN_ROWS),
     ),
     Preset(
         "keras.MultiHeadAttention",
@@ -211,7 +222,7 @@ PRESETS = (
         "keras.layers:MultiHeadAttention",
         TESTED,
         rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
-        known=(LEAK, DEAD_ROWS),
+        known=(LEAK, MEAN, OPEN, NAN_ROWS),
     ),
     Preset(
         "keras.GroupQueryAttention",
@@ -220,6 +231,6 @@ PRESETS = (
         "keras.layers:GroupQueryAttention",
         TESTED,
         rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
-        known=(LEAK, DEAD_ROWS),
+        known=(LEAK, MEAN, OPEN, NAN_ROWS),
     ),
 )

@@ -1,8 +1,8 @@
 """What a preset is, what a known deviation is, and helpers that every library needs."""
 
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from importlib import import_module
+from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
@@ -12,32 +12,58 @@ from attention_ref.errors import Unsupported
 SCALED_DOT = MappingProxyType({"scaled_dot": {}, "dot": {"scale": 1.0}})
 
 
+BY_OPERATION = MappingProxyType({"float16": "f16", "bfloat16": "bf16"})  # every result is written in the narrow dtype
+UNIFORM = MappingProxyType({"empty_row": "uniform"})
+
+
+def opened(options, allowed):
+    """The options with the masks taken away, as `allowed`, from the rows in which nothing is allowed."""
+    masks = ("causal", "window", "q_lengths", "k_lengths", "q_segments", "k_segments")
+    rest = {name: x for name, x in options.items() if name not in masks}
+    return rest | {"allowed": allowed | ~allowed.any(axis=-1, keepdims=True)}
+
+
 @dataclass(frozen=True)
 class Known:
-    """A deviation that a library is known for: where it shows, and one measured sentence.
+    """A deviation that a library is known for: one measured sentence, where it shows, and what a result is then.
 
-    `cases` are patterns of case names, `results` what is off (none = anything), `dtypes` where (none = in
-    each), `verdicts` what is explained.
+    It shows in the cases that have one of `flags` and one of `options`, in `results` and in `dtypes` (none = any). A
+    result is explained by it only if, but for it, the result is right: `as_if` gives options of `ar.attention` under
+    which it is, or a function that makes them of a case's options and of what is allowed; `nan` says from where NaN or
+    infinity comes that stands in the place of numbers, "dead rows" or "poison", in the same head or, if it `mixes`
+    them, in all; `model` is the arithmetic whose bound holds, `within` how many times the bound.
     """
 
     sentence: str
-    cases: tuple = ("*",)
+    flags: tuple = ()
+    options: tuple = ()
     results: tuple = ()
     dtypes: tuple = ()
     link: str = ""
-    verdicts: tuple = ("fail",)
+    as_if: Any = None
+    nan: str = ""
+    mixes: bool = False
+    model: str = ""
+    within: float = 1.0
 
     def covers(self, case, dtype):
-        return (not self.dtypes or dtype in self.dtypes) and any(fnmatchcase(case, one) for one in self.cases)
+        """Whether it may show in a case."""
+        if self.nan == "poison" and (case.poison is None or isfinite(case.poison)):
+            return False
+        return (
+            (not self.dtypes or dtype in self.dtypes)
+            and (not self.flags or not set(self.flags).isdisjoint(case.flags))
+            and (not self.options or not set(self.options).isdisjoint(case.options))
+        )
 
-    def explains(self, case, dtype, result, verdict):
-        """Whether it accounts for a verdict on one result of a case."""
-        named = not self.results or result in self.results
-        return named and verdict in self.verdicts and self.covers(case, dtype)
+    def concerns(self, result):
+        return not self.results or result in self.results
 
 
-POISON = ("poison-nan-*", "poison-inf-*")
-LEAK = Known("a masked NaN or infinity reaches results as 0 * NaN: what is masked is added or multiplied away", POISON)
+DEAD = ("DeadRow",)
+LEAK = Known(
+    "a masked NaN or infinity reaches results as 0 * NaN: what is masked is added or multiplied away", nan="poison"
+)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """PyTorch: scaled_dot_product_attention by backend, flex_attention, MultiheadAttention."""
 
 import warnings
+from dataclasses import replace
 
 from attention_ref.backend.presets.preset import (
-    POISON,
+    BY_OPERATION,
+    DEAD,
     Known,
     Preset,
     equal_widths,
@@ -184,20 +186,24 @@ def mha(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths=Non
 
 LEAK = Known(
     "a masked NaN or infinity in v reaches the output, and in k or q the gradients, as 0 * NaN",
-    POISON,
+    nan="poison",
     link="https://github.com/pytorch/pytorch/issues/101967",
 )
 NARROW_DV = Known(
     "dv is summed over blocks of queries in the narrow dtype on a CPU: up to 1.7 times the bound of a float32 sum",
-    ("values-peaked", "values-last-key"),
-    ("dv",),
-    ("float16", "bfloat16"),
+    results=("dv",),
+    dtypes=("float16", "bfloat16"),
+    within=2.0,
 )
 NAN_ROWS = Known(
     "a row with nothing allowed is NaN, and so are all gradients, as need_weights=True, the default, has it",
-    ("k-lengths-zero", "mask-dead-rows", "mask-nothing"),
+    DEAD,
+    nan="dead rows",
+    mixes=True,
     link="https://github.com/pytorch/pytorch/issues/41508",
 )
+
+LEAK_ACROSS = replace(LEAK, mixes=True)
 
 PRESETS = (
     Preset("torch.sdpa", "torch", sdpa, SDPA, TESTED, known=(LEAK,)),
@@ -237,6 +243,8 @@ PRESETS = (
         "torch.nn:MultiheadAttention",
         TESTED,
         rules={"scaled_dot": {}},
-        known=(LEAK, NAN_ROWS),
+        models=BY_OPERATION,
+        known=(LEAK_ACROSS, NAN_ROWS),
+        note="with need_weights=True every operation rounds to the dtype of the inputs, and is bounded so",
     ),
 )
