@@ -5,7 +5,7 @@ what came must be right, everywhere, to its bound.
 """
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 
 import numpy as np
@@ -18,7 +18,7 @@ from attention_ref.oracle.text import ALSO
 from attention_ref.oracle.truth import RESULTS, Truth, allowed_pairs
 
 RANK = ("fail", "nondeterministic", "suspicious", "known", "pass", "unsupported")
-MOST = 2  # deviations at once
+MOST = 3  # deviations at once
 
 
 def explained(run, job, known):
@@ -70,6 +70,8 @@ class Judge:
         got, value, delta = self.evidence["got"][result], values.get(result), bounds.get(input_of(result))
         if value is None or delta is None or got.shape != value.shape:
             return False
+        if got.dtype.name in [one.returns for one in several]:
+            got = got.astype(self.runner.fmt.dtype)
         delta = max(one.within for one in several) * np.broadcast_to(delta, value.shape)
         lost = ~np.isfinite(got) & np.isfinite(value) & self.reached(result, value.shape, several)
         got, delta = np.where(lost, value, got).astype(got.dtype), np.where(lost, np.inf, delta)
@@ -77,15 +79,16 @@ class Judge:
 
     def truth(self, several):
         """(values, bounds) of every result, by name, where these deviations are the convention."""
-        options, model = dict(self.inputs.options), self.runner.job.model
+        inputs, model = self.inputs, self.runner.job.model
         changed = [one for one in several if one.as_if or one.model]
         for one in changed:
             model = one.model or model
-            options = one.as_if(options, self.allowed) if callable(one.as_if) else options | (one.as_if or {})
+            change = one.as_if if callable(one.as_if) else partial(given, one.as_if or {})
+            inputs = change(inputs, self.allowed, self.runner.rule)
         key = tuple(one.sentence for one in changed)
         if key not in self.truths:
             with np.errstate(all="ignore"):
-                truth = Truth(self.runner.rule, replace(self.inputs, options=options), model, self.evidence["dlse"])
+                truth = Truth(self.runner.rule, inputs, model, self.evidence["dlse"])
                 backward = any(name not in RESULTS for name in self.evidence["got"])
                 gradients = {f"d{name}": x for name, x in truth.backward().items()} if backward else {}
                 self.truths[key] = truth.forward() | gradients, truth.bounds(backward)
@@ -122,6 +125,11 @@ class Judge:
             bad = np.repeat(bad, whole[-3] // several, axis=-3) if several else bad
             found |= bad[..., 0]
         return found
+
+
+def given(options, inputs, allowed, rule):
+    """The inputs of a case with other options."""
+    return replace(inputs, options=inputs.options | options)
 
 
 def in_result(result, shape, rows):

@@ -3,11 +3,16 @@
 Layers with projections get identity matrices, which leave every number as it is.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
+from attention_ref.attention import attention as oracle
 from attention_ref.backend.presets.preset import (
+    BY_OPERATION,
     DEAD,
     LEAK,
+    NARROW_DV,
     SCALED_DOT,
     UNIFORM,
     Known,
@@ -19,10 +24,12 @@ from attention_ref.backend.presets.preset import (
     refuse,
     top_left,
     with_four_axes,
+    without_masks,
 )
 
 TESTED = "3.15.1"
-BELOW_64 = ("float32", "float16", "bfloat16")
+SCORES = {"scaled_dot": "scaled", "dot": "score", "additive": "score"}
+MODELS = {**BY_OPERATION, "float64": "f32"}
 
 
 def pad(x, n):
@@ -35,6 +42,12 @@ def joined(q, k, v):
     from keras import ops
 
     return four_axes(ops.broadcast_to, q, k, v)
+
+
+def on_torch():
+    from keras import config
+
+    return config.backend() == "torch"
 
 
 def dtype_of(x):
@@ -65,6 +78,8 @@ def own_heads(q, k, v):
 
 def dot_product_attention(function, q, k, v, *, allowed=None, bias=None, causal=False, align=None, scale=None):
     (q, k, v), original = joined(q, k, v)
+    if allowed is not None and bias is not None and on_torch():
+        refuse("on torch it takes a mask or a bias, not both")
     if causal:
         top_left(q.shape[2], k.shape[2], align)
     q, k, v, scale, values = equal_widths(pad, q, k, v, number("scale", scale))
@@ -181,12 +196,59 @@ MEAN = Known(
     DEAD,
     as_if=UNIFORM,
 )
-OPEN = Known(
-    "a row with nothing allowed attends to everything: a large negative number is added to all of its scores alike",
+NAN_ROWS = Known("a row with nothing allowed is NaN, and so are the gradients it reaches", DEAD, nan="dead rows")
+NARROW = Known("float64 is computed in float32 and comes back as float32", dtypes=("float64",), returns="float32")
+
+
+def level(inputs, allowed, rule):
+    """As if a row with nothing allowed had equal scores: what is added swallows them, but their gradient flows on."""
+    dead = ~allowed.any(axis=-1, keepdims=True)
+    arrays = {name: x.astype(np.float64) for name, x in inputs.arrays.items()}
+    s = oracle(**arrays, rule=rule, **without_masks(inputs).options).tape[SCORES[rule.name]]
+    return without_masks(inputs, allowed=allowed | dead, bias=np.where(dead, -s, 0))
+
+
+def swamped(inputs, allowed, rule):
+    """As `level`, but that the backward takes each weight for 1: lse is a number that swallows log(keys)."""
+    dead, keys = ~allowed.any(axis=-1, keepdims=True), allowed.shape[-1]
+    return replace(level(inputs, allowed, rule), do=np.where(dead, inputs.do * keys, inputs.do))
+
+
+def lowered(inputs, allowed, rule):
+    """As if a mask were the number that Keras has for float16, added to the scores."""
+    return without_masks(inputs, bias=np.where(allowed, 0, float(np.float16(-0.7 * 65500))))
+
+
+SWAMPED = Known(
+    "on torch a row with nothing allowed gives the mean of all values, and the gradients take each weight for 1: the "
+    "mask is -2.4e38, and lse with it",
     DEAD,
+    ("allowed",),
+    dtypes=("float32", "float64", "bfloat16"),
+    as_if=swamped,
+)
+LEVEL = Known(
+    "a row with nothing allowed gives the mean of all values, and all gradients their share: 1e9 is taken from "
+    "its scores",
+    DEAD,
+    as_if=level,
+)
+OPEN = Known(
+    "in float64 a row with nothing allowed attends to everything: 1e9 is taken from all of its scores alike",
+    DEAD,
+    dtypes=("float64",),
     as_if=opened,
 )
-NAN_ROWS = Known("a row with nothing allowed is NaN, and so are the gradients it reaches", DEAD, nan="dead rows")
+LOWERED = Known(
+    "on torch, in float16, a row with nothing allowed attends to everything: -45856 is added to each of its scores",
+    DEAD,
+    ("allowed",),
+    dtypes=("float16",),
+    as_if=lowered,
+)
+
+FOLDED = (LEAK, LEVEL, OPEN, NAN_ROWS, NARROW)
+HEADS = (replace(LEAK, mixes=True), MEAN, replace(NAN_ROWS, mixes=True), NARROW)
 
 PRESETS = (
     Preset(
@@ -195,7 +257,8 @@ PRESETS = (
         dot_product_attention,
         "keras.ops:dot_product_attention",
         TESTED,
-        known=(LEAK, MEAN, OPEN, NAN_ROWS),
+        models={"float64": "f32"},
+        known=(LEAK, MEAN, SWAMPED, LOWERED, NAN_ROWS, NARROW, NARROW_DV),
     ),
     Preset(
         "keras.Attention",
@@ -204,7 +267,8 @@ PRESETS = (
         "keras.layers:Attention",
         TESTED,
         rules={"dot": {}},
-        known=(LEAK, MEAN, OPEN, NAN_ROWS),
+        models=MODELS,
+        known=FOLDED,
     ),
     Preset(
         "keras.AdditiveAttention",
@@ -213,7 +277,8 @@ PRESETS = (
         "keras.layers:AdditiveAttention",
         TESTED,
         rules={"additive": {}},
-        known=(LEAK, MEAN, OPEN, NAN_ROWS),
+        models=MODELS,
+        known=FOLDED,
     ),
     Preset(
         "keras.MultiHeadAttention",
@@ -222,7 +287,8 @@ PRESETS = (
         "keras.layers:MultiHeadAttention",
         TESTED,
         rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
-        known=(LEAK, MEAN, OPEN, NAN_ROWS),
+        models=MODELS,
+        known=HEADS,
     ),
     Preset(
         "keras.GroupQueryAttention",
@@ -231,6 +297,7 @@ PRESETS = (
         "keras.layers:GroupQueryAttention",
         TESTED,
         rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
-        known=(LEAK, MEAN, OPEN, NAN_ROWS),
+        models=MODELS,
+        known=HEADS,
     ),
 )

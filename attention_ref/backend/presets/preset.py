@@ -1,6 +1,6 @@
 """What a preset is, what a known deviation is, and helpers that every library needs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from math import isfinite
 from types import MappingProxyType
@@ -16,11 +16,15 @@ BY_OPERATION = MappingProxyType({"float16": "f16", "bfloat16": "bf16"})  # every
 UNIFORM = MappingProxyType({"empty_row": "uniform"})
 
 
-def opened(options, allowed):
-    """The options with the masks taken away, as `allowed`, from the rows in which nothing is allowed."""
-    masks = ("causal", "window", "q_lengths", "k_lengths", "q_segments", "k_segments")
-    rest = {name: x for name, x in options.items() if name not in masks}
-    return rest | {"allowed": allowed | ~allowed.any(axis=-1, keepdims=True)}
+def without_masks(inputs, **options):
+    """The inputs of a case with these options in the place of its masks."""
+    masks = ("allowed", "causal", "window", "q_lengths", "k_lengths", "q_segments", "k_segments")
+    return replace(inputs, options={name: x for name, x in inputs.options.items() if name not in masks} | options)
+
+
+def opened(inputs, allowed, rule):
+    """As if rows in which nothing is allowed had no masks."""
+    return without_masks(inputs, allowed=allowed | ~allowed.any(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,14 @@ class Known:
     """A deviation that a library is known for: one measured sentence, where it shows, and what a result is then.
 
     It shows in the cases that have one of `flags` and one of `options`, in `results` and in `dtypes` (none = any). A
-    result is explained by it only if, but for it, the result is right: `as_if` gives options of `ar.attention` under
-    which it is, or a function that makes them of a case's options and of what is allowed; `nan` says from where NaN or
-    infinity comes that stands in the place of numbers, "dead rows" or "poison", in the same head or, if it `mixes`
-    them, in all; `model` is the arithmetic whose bound holds, `within` how many times the bound.
+    result is explained by it only if, but for it, the result is right:
+
+    as_if    options of `ar.attention` under which it is, or a function that changes the inputs so
+    nan      where NaN or infinity that stands in the place of numbers comes from, "dead rows" or "poison"
+    mixes    whether that reaches all heads, and not its own only
+    model    the arithmetic whose bound holds
+    within   how many times the bound it is
+    returns  the dtype of what comes back
     """
 
     sentence: str
@@ -45,6 +53,7 @@ class Known:
     mixes: bool = False
     model: str = ""
     within: float = 1.0
+    returns: str = ""
 
     def covers(self, case, dtype):
         """Whether it may show in a case."""
@@ -63,6 +72,15 @@ class Known:
 DEAD = ("DeadRow",)
 LEAK = Known(
     "a masked NaN or infinity reaches results as 0 * NaN: what is masked is added or multiplied away", nan="poison"
+)
+
+
+NARROW_DV = Known(
+    "on a CPU torch's flash backend sums dv over blocks of queries in the narrow dtype: up to 1.7 times the bound of "
+    "a float32 sum",
+    results=("dv",),
+    dtypes=("float16", "bfloat16"),
+    within=2.0,
 )
 
 

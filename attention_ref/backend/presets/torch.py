@@ -6,6 +6,7 @@ from dataclasses import replace
 from attention_ref.backend.presets.preset import (
     BY_OPERATION,
     DEAD,
+    NARROW_DV,
     Known,
     Preset,
     equal_widths,
@@ -188,12 +189,6 @@ LEAK = Known(
     "a masked NaN or infinity in v reaches the output, and in k or q the gradients, as 0 * NaN",
     nan="poison",
     link="https://github.com/pytorch/pytorch/issues/101967",
-)
-NARROW_DV = Known(
-    "dv is summed over blocks of queries in the narrow dtype on a CPU: up to 1.7 times the bound of a float32 sum",
-    results=("dv",),
-    dtypes=("float16", "bfloat16"),
-    within=2.0,
 )
 NAN_ROWS = Known(
     "a row with nothing allowed is NaN, and so are all gradients, as need_weights=True, the default, has it",
