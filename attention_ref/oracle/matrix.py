@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 
 from attention_ref.backend import kind, presets
 from attention_ref.oracle.text import ALSO
@@ -22,7 +23,12 @@ CASES = (
     *("shared-kv", "no-batch"),
 )
 SMALL = ("shape-17x17", "causal", "mask-half", "mask-dead-rows", "gqa", "values-peaked", "poison-nan-mask")
-SECONDS = 600
+SECONDS = 1800
+COMPILED_ONCE = {  # JAX compiles every operation for every shape; what one process compiled, the next one reads
+    "JAX_COMPILATION_CACHE_DIR": "{}",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 ORDER = ("error", "fail", "nondeterministic", "suspicious", "known", "pass")
 BEGIN = "<!-- made by: attention-ref matrix --readme README.md --json docs/matrix.json -->"
 END = "<!-- end of the matrix -->"
@@ -31,8 +37,9 @@ END = "<!-- end of the matrix -->"
 def matrix(cases=CASES, dtypes=None, only="", device=None, jobs=2, seed=0):
     """The matrix as plain data: its rows, the versions, the date."""
     parts = list(wanted(only, dtypes, device))
-    with ThreadPoolExecutor(jobs) as pool:
-        found = [pool.submit(rows_of, part, cases, device, seed) for part in parts]
+    start = perf_counter()
+    with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(jobs) as pool:
+        found = [pool.submit(rows_of, part, cases, device, seed, cache) for part in parts]
         rows = [row for one in found for row in one.result()]
     versions = dict.fromkeys(row["backend"] for row in rows if row.get("backend"))
     return {
@@ -41,6 +48,7 @@ def matrix(cases=CASES, dtypes=None, only="", device=None, jobs=2, seed=0):
         "versions": list(versions),
         "cases": list(cases),
         "seed": seed,
+        "seconds": round(perf_counter() - start),
         "rows": rows,
     }
 
@@ -58,7 +66,7 @@ def wanted(only, dtypes, device):
                     yield preset, rule, tested, below
 
 
-def rows_of(part, cases, device, seed):
+def rows_of(part, cases, device, seed, cache):
     """The rows of one preset under one rule, checked in a process of its own."""
     preset, rule, dtypes, below = part
     name = preset.name + f" ({below})" * bool(below)
@@ -74,6 +82,7 @@ def rows_of(part, cases, device, seed):
         place = Path(__file__).parents[2]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])}
         environment |= {"KERAS_BACKEND": below} if below else {}
+        environment |= {name: value.format(cache) for name, value in COMPILED_ONCE.items()}
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
         except subprocess.TimeoutExpired:

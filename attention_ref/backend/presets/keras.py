@@ -248,7 +248,7 @@ LOWERED = Known(
 )
 
 FOLDED = (LEAK, LEVEL, OPEN, NAN_ROWS, NARROW)
-HEADS = (replace(LEAK, mixes=True), MEAN, replace(NAN_ROWS, mixes=True), NARROW)
+HEADS = (replace(LEAK, mixes=True), NARROW)
 
 PRESETS = (
     Preset(

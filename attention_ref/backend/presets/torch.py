@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from inspect import signature
 
 from attention_ref.backend.presets.preset import (
     BY_OPERATION,
@@ -18,6 +19,7 @@ from attention_ref.backend.presets.preset import (
 )
 
 TESTED = "2.13.0"
+FLEX = "torch.nn.attention.flex_attention:flex_attention"
 SDPA = "torch.nn.functional:scaled_dot_product_attention"
 
 
@@ -154,6 +156,17 @@ def flex(
     return original(o)
 
 
+def compiled(function, q, k, v, **options):
+    """flex_attention through torch.compile, as the library says to call it; values as wide as the keys."""
+    import torch
+
+    q, k, v, scale, values = equal_widths(pad, q, k, v, number("scale", options.pop("scale", None)))
+    return flex(torch.compile(function, dynamic=False), q, k, v, scale=scale, **options)[..., :values]
+
+
+compiled.__signature__ = signature(flex)
+
+
 def mha(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths=None):
     """With identity projections, which leave every number as it is; values are filled up to the width of the keys."""
     import torch
@@ -226,10 +239,20 @@ PRESETS = (
         "torch.flex_attention",
         "torch",
         flex,
-        "torch.nn.attention.flex_attention:flex_attention",
+        FLEX,
         TESTED,
         known=(LEAK,),
         note="not compiled; it has no backward on a CPU",
+    ),
+    Preset(
+        "torch.flex_attention.compiled",
+        "torch",
+        compiled,
+        FLEX,
+        TESTED,
+        dtypes=("float32", "float16", "bfloat16"),
+        device="cuda",
+        note="compiled; its backward is a kernel of its own",
     ),
     Preset(
         "torch.mha",
