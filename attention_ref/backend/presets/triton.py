@@ -1,4 +1,4 @@
-"""Triton: the kernel of its tutorial 06, which is no package: save the file as fused_attention.py where Python finds it.
+"""Triton: the kernel of its tutorial 06, which is no package: save it as fused_attention.py where Python finds it.
 
 Queries and keys are equally many there, a multiple of 128; causal lets both be filled up with zeros at the end.
 """
