@@ -12,6 +12,7 @@ from pathlib import Path
 from time import perf_counter
 
 from attention_ref.backend import kind, presets
+from attention_ref.errors import OptionError
 from attention_ref.oracle.text import ALSO
 
 CASES = (
@@ -54,6 +55,20 @@ def matrix(cases=CASES, dtypes=None, only="", device=None, jobs=2, seed=0):
     }
 
 
+def joined(parts):
+    """One matrix of several, which were made of the same cases, as on machines with and without a GPU."""
+    first, *others = parts
+    if any((part["cases"], part["seed"]) != (first["cases"], first["seed"]) for part in others):
+        raise OptionError("matrix: parts of one matrix have the same cases and the same seed")
+    rows = {(row["preset"], row["rule"], row["dtype"]): row for part in parts for row in part["rows"]}
+    place = {name: n for n, name in enumerate(presets.presets())}
+    return first | {
+        "date": max(part["date"] for part in parts),
+        "versions": list(dict.fromkeys(version for part in parts for version in part["versions"])),
+        "rows": sorted(rows.values(), key=lambda row: place[row["preset"].partition(" ")[0]]),
+    }
+
+
 def wanted(only, dtypes, device):
     """(preset, rule, dtypes, Keras's backend) for everything that is asked for."""
     for preset in presets.presets().values():
@@ -83,7 +98,7 @@ def rows_of(part, cases, device, seed, cache):
         place = Path(__file__).parents[2]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])}
         environment |= {"KERAS_BACKEND": below} if below else {}
-        environment |= {name: value.format(cache) for name, value in COMPILED_ONCE.items()}
+        environment = {name: value.format(cache) for name, value in COMPILED_ONCE.items()} | environment
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
         except subprocess.TimeoutExpired:
@@ -141,10 +156,9 @@ def markdown(data):
     """The matrix as a Markdown table with its footnotes: a line for each function and rule, a column for each dtype."""
     sentences = list(dict.fromkeys(one for row in data["rows"] for one in row.get("known", ())))
     dtypes = [dtype for dtype in DTYPES if any(row["dtype"] == dtype for row in data["rows"])]
-    took = f", {data['seconds'] / 60:.0f} minutes" if data.get("seconds", 0) >= 60 else ""
     lines = [
         f"{data['date']}, Python {data['python']}, {', '.join(data['versions'])}; {len(data['cases'])} cases, "
-        f"seed {data['seed']}{took}. A cell has the forward above the backward: the verdict, the worst error of what "
+        f"seed {data['seed']}. A cell has the forward above the backward: the verdict, the worst error of what "
         "is no known deviation in units of its bound, and in ulps of the same element.",
         "",
         f"| function | rule | {' | '.join(dtypes)} | cases | known |",
