@@ -197,7 +197,7 @@ MEAN = Known(
     as_if=UNIFORM,
 )
 NAN_ROWS = Known(
-    "on torch, in float16, a row with nothing allowed is NaN, and so are the gradients it reaches: 1e9 is infinite there",
+    "on torch, in float16, a row with nothing allowed is NaN, and so are the gradients it reaches: 1e9 is inf there",
     DEAD,
     dtypes=("float16",),
     nan="dead rows",
