@@ -32,6 +32,7 @@ COMPILED_ONCE = {  # JAX compiles every operation for every shape; what one proc
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 ORDER = ("error", "fail", "nondeterministic", "suspicious", "known", "pass")
+FAINTEST = 1e-4
 BEGIN = "<!-- made by: attention-ref matrix --readme README.md --json docs/matrix.json -->"
 END = "<!-- end of the matrix -->"
 
@@ -203,27 +204,37 @@ def placed(readme, text):
 
 
 def figure(data):
-    """(figure, axes): a heatmap of the worst scores of what passed; gray was not checked, findings are marked."""
+    """(figure, axes): a heatmap of the worst scores of what is no known deviation; findings are marked."""
     import numpy as np
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(f"{row['preset']} · {row['rule']}" for row in data["rows"]))
-    dtypes = list(dict.fromkeys(row["dtype"] for row in data["rows"]))
+    dtypes = [dtype for dtype in DTYPES if any(row["dtype"] == dtype for row in data["rows"])]
     columns = [(dtype, side) for dtype in dtypes for side in ("forward", "backward")]
     grid = np.full((len(names), len(columns)), np.nan)
-    canvas = Figure(figsize=(2.6 + 0.75 * len(columns), 1.2 + 0.26 * len(names)), layout="constrained")
+    canvas = Figure(figsize=(4.2 + 0.75 * len(columns), 1.6 + 0.26 * len(names)), layout="constrained")
     axes = canvas.add_subplot()
-    axes.set_facecolor("0.85")
+    axes.set_facecolor("0.88")
     for row in data["rows"]:
         for side in ("forward", "backward"):
-            if side not in row or row[side]["score"] is None:
-                continue
+            found = row.get(side, {"verdict": "not run", "score": None})
             place = names.index(f"{row['preset']} · {row['rule']}"), columns.index((row["dtype"], side))
-            grid[place] = max(row[side]["score"], 1e-4)
-            mark = {"known": "k", "pass": "", "suspicious": "?"}.get(row[side]["verdict"], "!")
-            axes.text(place[1], place[0], mark, ha="center", va="center", color="white", fontsize=7)
-    image = axes.imshow(np.log10(grid), aspect="auto", interpolation="nearest", cmap="viridis", vmin=-4, vmax=0)
-    canvas.colorbar(image, ax=axes, label="log10 of the worst error / bound (k: known deviation, !: finding)")
-    axes.set_xticks(range(len(columns)), [f"{dtype}\n{side}" for dtype, side in columns], fontsize=6)
-    axes.set_yticks(range(len(names)), names, fontsize=6)
+            if found["score"] is not None:
+                grid[place] = max(found["score"], FAINTEST)
+            mark = {"known": "k", "pass": "", "suspicious": "?", "–": "–", "not run": "not run"}.get(
+                found["verdict"], "!"
+            )
+            dark = found["score"] is not None and found["score"] < 0.1
+            axes.text(*place[::-1], mark, ha="center", va="center", color="white" if dark else "black", fontsize=7)
+    image = axes.imshow(
+        np.log10(grid), aspect="auto", interpolation="nearest", cmap="viridis", vmin=np.log10(FAINTEST), vmax=0
+    )
+    bar = canvas.colorbar(image, ax=axes, label="worst error / bound, known deviations left out", shrink=0.6)
+    ticks = np.arange(np.log10(FAINTEST), 1)
+    bar.set_ticks(ticks, labels=[f"{10.0**tick:g}" for tick in ticks])
+    axes.set_xticks(range(len(columns)), [f"{dtype}\n{side}" for dtype, side in columns], fontsize=7)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.tick_params(top=True, labeltop=True, length=0)
+    title = "k: a known deviation is there too · !: a finding · ?: suspicious · –: it has none · gray: not checked"
+    axes.set_title(title, fontsize=8, loc="left")
     return canvas, axes
