@@ -230,7 +230,7 @@ def figure(data):
         np.log10(grid), aspect="auto", interpolation="nearest", cmap="viridis", vmin=np.log10(FAINTEST), vmax=0
     )
     bar = canvas.colorbar(image, ax=axes, label="worst error / bound, known deviations left out", shrink=0.6)
-    ticks = np.arange(np.log10(FAINTEST), 1)
+    ticks = [float(tick) for tick in np.arange(np.log10(FAINTEST), 1)]
     bar.set_ticks(ticks, labels=[f"{10.0**tick:g}" for tick in ticks])
     axes.set_xticks(range(len(columns)), [f"{dtype}\n{side}" for dtype, side in columns], fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)

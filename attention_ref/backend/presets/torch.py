@@ -2,8 +2,8 @@
 
 import warnings
 from dataclasses import replace
-from inspect import signature
 
+from attention_ref.backend.declare import declaring, options_of
 from attention_ref.backend.presets.preset import (
     BY_OPERATION,
     DEAD,
@@ -164,7 +164,7 @@ def compiled(function, q, k, v, **options):
     return flex(torch.compile(function, dynamic=False), q, k, v, scale=scale, **options)[..., :values]
 
 
-compiled.__signature__ = signature(flex)
+compiled = declaring(compiled, sorted(options_of(flex, 4)), "compiled", ("function", "q", "k", "v"))
 
 
 def mha(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths=None):
