@@ -145,7 +145,9 @@ def multi_head(layer, q, k, v, *, allowed=None, causal=False, align=None, k_leng
     if causal:
         top_left(q.shape[2], k.shape[2], align)
     heads, width, values = q.shape[1], q.shape[-1], v.shape[-1]
-    layer = layer(heads, width, values, use_bias=False, output_shape=heads * values, dtype=dtype_of(q))
+    layer = layer(
+        heads, width, values, use_bias=False, kernel_initializer="zeros", output_shape=heads * values, dtype=dtype_of(q)
+    )
     q, k, v = (side_by_side(x) for x in (q, k, v))
     layer.build(q.shape, v.shape, k.shape)
     of_k, of_v = blocks(heads, width), blocks(heads, values)
@@ -161,7 +163,7 @@ def grouped(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths
     if values > width:
         refuse("it has no values wider than the keys")
     v = pad(v, width - values)
-    layer = layer(width, heads, few, use_bias=False, dtype=dtype_of(q))
+    layer = layer(width, heads, few, use_bias=False, kernel_initializer="zeros", dtype=dtype_of(q))
     q, k, v = (side_by_side(x) for x in (q, k, v))
     layer.build(q.shape, v.shape, k.shape)
     of_q, of_k = blocks(heads, width), blocks(few, width)
