@@ -29,6 +29,7 @@ def per_batch(lengths, batch):
 
     if lengths.ndim and lengths.shape[-1] != 1:
         refuse("lengths are one for each member of the batch there, the same for every head")
+    lengths = lengths.astype(jax.numpy.int32)
     return jax.numpy.broadcast_to(lengths[..., 0] if lengths.ndim else lengths, batch)
 
 

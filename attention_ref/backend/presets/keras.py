@@ -258,7 +258,7 @@ LOWERED = Known(
 )
 
 FOLDED = (LEAK, LEVEL, OPEN, NAN_ROWS, NARROW)
-HEADS = (replace(LEAK, mixes=True), NARROW)
+HEADS = (replace(LEAK, mixes=True),)
 
 PRESETS = (
     Preset(
@@ -297,7 +297,7 @@ PRESETS = (
         "keras.layers:MultiHeadAttention",
         TESTED,
         rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
-        models=MODELS,
+        models=BY_OPERATION,
         known=HEADS,
     ),
     Preset(
@@ -307,7 +307,7 @@ PRESETS = (
         "keras.layers:GroupQueryAttention",
         TESTED,
         rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
-        models=MODELS,
+        models=BY_OPERATION,
         known=HEADS,
     ),
 )
