@@ -180,7 +180,9 @@ def markdown(data):
 
 def both(row):
     """The cell of one dtype: forward above backward."""
-    return f"{cell(row['forward'])}<br>{cell(row['backward'])}" if "forward" in row else row["verdict"]
+    return (
+        f"{cell(row['forward'])}<br>{cell(row['backward'])}" if "forward" in row else row["verdict"].partition(":")[0]
+    )
 
 
 def cell(found):
