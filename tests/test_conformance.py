@@ -29,10 +29,16 @@ def test_every_block_says_what_it_prints():
     assert not any("attention_ref" in code for code, _ in BLOCKS)
 
 
-@pytest.mark.backends
-@pytest.mark.parametrize("block", [one for one in BLOCKS if all(map(find_spec, needed(one[0])))], ids=name_of)
-def test_a_block_prints_what_the_page_says(block):
-    code, printed = block
-    environment = {name: x for name, x in os.environ.items() if name != "KERAS_BACKEND"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
-    assert done.stdout == printed, done.stderr
+RUN = [one for one in BLOCKS if all(map(find_spec, needed(one[0])))]
+
+if RUN:
+
+    @pytest.mark.backends
+    @pytest.mark.parametrize("block", RUN, ids=name_of)
+    def test_a_block_prints_what_the_page_says(block):
+        code, printed = block
+        environment = {name: x for name, x in os.environ.items() if name != "KERAS_BACKEND"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300
+        )
+        assert done.stdout == printed, done.stderr
