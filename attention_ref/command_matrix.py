@@ -13,7 +13,9 @@ def add_matrix(add):
     add.add_argument("--device", metavar="NAME", help="where the frameworks compute: cpu, cuda")
     add.add_argument("--jobs", type=int, default=2, metavar="N", help="presets at once (default: 2)")
     add.add_argument("--seed", type=int, default=0)
-    add.add_argument("--from", dest="source", metavar="FILE", help="run nothing: read the matrix from its JSON")
+    add.add_argument(
+        "--from", dest="source", metavar="FILES", help="run nothing: read the matrix, or parts of it, from JSON"
+    )
     add.add_argument("--json", metavar="FILE", help="write the matrix as JSON")
     add.add_argument("--figure", metavar="FILE", help="draw the matrix")
     add.add_argument("--readme", metavar="FILE", help="put the table in its place in a README")
@@ -25,7 +27,7 @@ def run_matrix(options):
     from attention_ref.oracle import matrix
 
     if options.source:
-        data = json.loads(Path(options.source).read_text(encoding="utf-8"))
+        data = matrix.joined([json.loads(Path(one).read_text(encoding="utf-8")) for one in options.source.split(",")])
     else:
         data = matrix.matrix(
             matrix.SMALL if options.small else matrix.CASES,

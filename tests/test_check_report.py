@@ -141,7 +141,7 @@ def test_counts_and_failures(failed):
 
 def test_a_failure_carries_the_evidence_for_a_diagnosis(failed):
     run = next(run for run in failed.failures() if run.verdict == "fail")
-    assert set(run.evidence) == {"case", "inputs", "got", "want", "bounds"}
+    assert set(run.evidence) == {"case", "inputs", "got", "want", "bounds", "dlse"}
     assert run.evidence["case"].name == run.case
     for part in ("got", "want", "bounds"):
         assert run.evidence[part]["o"].shape == (2, 3, 19, 11)

@@ -222,3 +222,19 @@ def test_roundings_by_bits():
     assert np.isnan(bf16(np.float32([np.nan]))).all()
     np.testing.assert_array_equal(f16(np.float32([65519, 2**-25])), [65504, 0])
     np.testing.assert_array_equal(tf32(np.float32([1 + 2**-10, 1 + 2**-11, -1 - 2**-11])), [1 + 2**-10, 1, -1])
+
+
+def test_weights_among_the_results_are_diagnosed_like_the_rest():
+    """alpha is no result of every mistake in the catalog, and is 0 in a row with nothing allowed."""
+
+    def coarse(q, k, v, allowed=None):
+        a = ar.attention(*(x.astype(np.float16) for x in (q, k, v)), allowed=allowed)
+        return {name: x.astype(np.float16).astype(np.float32) for name, x in (("o", a.o), ("alpha", a.alpha))}
+
+    def silent(q, k, v, allowed=None):
+        return {"o": ar.attention(q, k, v, allowed=allowed).o + np.float32(1e-3)}
+
+    for function, cases in ((coarse, "shape-17x17,mask-half,gqa"), (silent, "mask-nothing")):
+        report = ar.check(function, cases=cases)
+        assert not report.passed
+        assert report.diagnosis.sentence

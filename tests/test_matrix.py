@@ -55,7 +55,7 @@ def test_what_fails_is_a_finding():
 
 def test_the_matrix_of_a_library(monkeypatch, tmp_path, capsys):
     """In this process, so that a preset can be made up."""
-    known = (Known("a leak", ("mask-dead-rows",)),)
+    known = (Known("a leak", ("DeadRow",), as_if={"empty_row": "uniform"}),)
 
     def call(q, k, v, *, allowed=None):
         import attention_ref as ar
@@ -80,7 +80,10 @@ def test_the_matrix_of_a_library(monkeypatch, tmp_path, capsys):
     text = readme.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "| `made.up` | scaled_dot | float32 | known " in text
+    line = next(line for line in text.splitlines() if line.startswith("| `made.up` | scaled_dot | "))
+    assert line.split(" | ")[2].startswith("known 0.0")
+    assert line.endswith(" | 6 | [1] |")
+    assert line.split(" | ")[3] == ""
     assert "old" not in text
     assert (tmp_path / "matrix.png").stat().st_size > 1000
     capsys.readouterr()

@@ -100,7 +100,7 @@ def check(
     known = preset.known if preset else ()
     start = perf_counter()
     watch = watched(spread(jobs, rule, executor), len(jobs), lambda run: run.case, LONG)
-    runs = [explained(run, known) for run in watch]
+    runs = [explained(run, job, known) for run, job in zip(watch, jobs, strict=True)]
     meta = {
         "candidate": name_of(candidate),
         "rule": rule.name,
@@ -117,7 +117,7 @@ def check(
         "seconds": perf_counter() - start,
         "backend": f"{adapter.name} {adapter.version}",
         "preset": preset and preset.name,
-        "vanished": vanished(runs, known),
+        "vanished": vanished(runs, jobs, known),
     }
     return Report(meta, runs, diagnose(runs, jobs, deterministic))
 

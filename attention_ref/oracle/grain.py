@@ -55,15 +55,15 @@ def alike(errors, side):
     for mistake in ARITHMETIC.values():
         if probes[0][0].dtype in mistake.dtypes:
             ratios = [ratio for seen, some in probes for ratio in sizes(seen, some, mistake, side)]
-            found[mistake] = max(abs(np.log(ratio)) if ratio > 0 else np.inf for ratio in ratios)
+            found[mistake] = max((abs(np.log(ratio)) if ratio > 0 else np.inf for ratio in ratios), default=np.inf)
     best = min(found, key=found.__getitem__, default=None)
     return best if best and found[best] <= np.log(ALIKE) else None
 
 
 def sizes(seen, errors, mistake, side):
-    """How large these errors are for those that the mistake makes, result by result."""
-    made = seen.made(mistake, side)
-    for name, error in errors.items():
+    """How large these errors are for those that the mistake makes, result by result; not all mistakes make alpha."""
+    made = seen.made(mistake, side) or {}
+    for name, error in ((name, error) for name, error in errors.items() if name in made):
         bound = np.where(seen.bounds[name] > 0, seen.bounds[name], np.inf)
         other = np.nan_to_num(np.where(np.isfinite(seen.want[name]), made[name] - seen.want[name], 0))
         mine, its = (np.sqrt(np.mean(np.square(x / bound))) for x in (error, other))
@@ -79,7 +79,9 @@ def outside(seen, errors, model):
 def relative(seen, errors):
     """The largest error, for the largest of the right numbers."""
     sizes = {name: np.max(np.abs(seen.want[name]), initial=0, where=np.isfinite(seen.want[name])) for name in errors}
-    return max(float(np.max(np.abs(e), initial=0) / sizes[name]) for name, e in errors.items() if sizes[name])
+    return max(
+        (float(np.max(np.abs(e), initial=0) / sizes[name]) for name, e in errors.items() if sizes[name]), default=0.0
+    )
 
 
 def error_of(seen, name):

@@ -9,8 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 
 from attention_ref.backend import kind, presets
+from attention_ref.errors import OptionError
+from attention_ref.oracle.text import ALSO
 
 CASES = (
     *("shape-1x1", "shape-1x67", "shape-17x17", "shape-35x35", "width-40x80", "causal", "causal-top-left"),
@@ -21,8 +24,15 @@ CASES = (
     *("shared-kv", "no-batch"),
 )
 SMALL = ("shape-17x17", "causal", "mask-half", "mask-dead-rows", "gqa", "values-peaked", "poison-nan-mask")
-SECONDS = 600
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+SECONDS = 900
+COMPILED_ONCE = {  # JAX compiles every operation for every shape; what one process compiled, the next one reads
+    "JAX_COMPILATION_CACHE_DIR": "{}",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 ORDER = ("error", "fail", "nondeterministic", "suspicious", "known", "pass")
+FAINTEST = 1e-4
 BEGIN = "<!-- made by: attention-ref matrix --readme README.md --json docs/matrix.json -->"
 END = "<!-- end of the matrix -->"
 
@@ -30,8 +40,9 @@ END = "<!-- end of the matrix -->"
 def matrix(cases=CASES, dtypes=None, only="", device=None, jobs=2, seed=0):
     """The matrix as plain data: its rows, the versions, the date."""
     parts = list(wanted(only, dtypes, device))
-    with ThreadPoolExecutor(jobs) as pool:
-        found = [pool.submit(rows_of, part, cases, device, seed) for part in parts]
+    start = perf_counter()
+    with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(jobs) as pool:
+        found = [pool.submit(rows_of, part, cases, device, seed, cache) for part in parts]
         rows = [row for one in found for row in one.result()]
     versions = dict.fromkeys(row["backend"] for row in rows if row.get("backend"))
     return {
@@ -40,7 +51,22 @@ def matrix(cases=CASES, dtypes=None, only="", device=None, jobs=2, seed=0):
         "versions": list(versions),
         "cases": list(cases),
         "seed": seed,
+        "seconds": round(perf_counter() - start),
         "rows": rows,
+    }
+
+
+def joined(parts):
+    """One matrix of several, which were made of the same cases, as on machines with and without a GPU."""
+    first, *others = parts
+    if any((part["cases"], part["seed"]) != (first["cases"], first["seed"]) for part in others):
+        raise OptionError("matrix: parts of one matrix have the same cases and the same seed")
+    rows = {(row["preset"], row["rule"], row["dtype"]): row for part in parts for row in part["rows"]}
+    place = {name: n for n, name in enumerate(presets.presets())}
+    return first | {
+        "date": max(part["date"] for part in parts),
+        "versions": list(dict.fromkeys(version for part in parts for version in part["versions"])),
+        "rows": sorted(rows.values(), key=lambda row: place[row["preset"].partition(" ")[0]]),
     }
 
 
@@ -57,7 +83,7 @@ def wanted(only, dtypes, device):
                     yield preset, rule, tested, below
 
 
-def rows_of(part, cases, device, seed):
+def rows_of(part, cases, device, seed, cache):
     """The rows of one preset under one rule, checked in a process of its own."""
     preset, rule, dtypes, below = part
     name = preset.name + f" ({below})" * bool(below)
@@ -73,6 +99,7 @@ def rows_of(part, cases, device, seed):
         place = Path(__file__).parents[2]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])}
         environment |= {"KERAS_BACKEND": below} if below else {}
+        environment = {name: value.format(cache) for name, value in COMPILED_ONCE.items()} | environment
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
         except subprocess.TimeoutExpired:
@@ -94,8 +121,8 @@ def row_of(report, dtype):
     forward, backward = (direction(runs, back) for back in (False, True))
     bad = [verdict for verdict in (forward["verdict"], backward["verdict"]) if verdict in ORDER]
     errors = [run for run in runs if run["verdict"] == "error"]
-    known = {found["sentence"] for run in runs for found in run["results"] if found["verdict"] == "known"}
-    known |= {run["sentence"] for run in runs if run["verdict"] == "known"}
+    told = [found["sentence"] for run in runs for found in run["results"] if found["verdict"] == "known"]
+    known = {sentence for whole in told for sentence in whole.split(ALSO)}
     findings = [run["case"] for run in runs if run["verdict"] in ("error", "fail", "nondeterministic", "suspicious")]
     return {
         "backend": report["backend"],
@@ -127,32 +154,46 @@ def direction(runs, back):
 
 
 def markdown(data):
-    """The matrix as a Markdown table with its footnotes."""
+    """The matrix as a Markdown table with its footnotes: a line for each function and rule, a column for each dtype."""
     sentences = list(dict.fromkeys(one for row in data["rows"] for one in row.get("known", ())))
+    dtypes = [dtype for dtype in DTYPES if any(row["dtype"] == dtype for row in data["rows"])]
     lines = [
         f"{data['date']}, Python {data['python']}, {', '.join(data['versions'])}; {len(data['cases'])} cases, "
-        f"seed {data['seed']}. A cell: verdict, worst error in units of its bound, worst error in ulps, cases checked.",
+        f"seed {data['seed']}. A cell has the forward above the backward: the verdict, the worst error of what "
+        "is no known deviation in units of its bound, and in ulps of the same element.",
         "",
-        "| function | rule | dtype | forward | backward | known deviations |",
-        "|---|---|---|---|---|---|",
+        f"| function | rule | {' | '.join(dtypes)} | cases | known |",
+        "|---" * (len(dtypes) + 4) + "|",
     ]
+    groups = {}
     for row in data["rows"]:
-        numbers = ", ".join(f"[{sentences.index(one) + 1}]" for one in row.get("known", ()))
-        cells = [cell(row[side]) if side in row else row["verdict"] for side in ("forward", "backward")]
-        lines.append(f"| `{row['preset']}` | {row['rule']} | {row['dtype']} | {cells[0]} | {cells[1]} | {numbers} |")
+        groups.setdefault((row["preset"], row["rule"]), {})[row["dtype"]] = row
+    for (preset, rule), rows in groups.items():
+        cells = [both(rows[dtype]) if dtype in rows else "" for dtype in dtypes]
+        told = [one for one in sentences if any(one in row.get("known", ()) for row in rows.values())]
+        numbers = ", ".join(f"[{sentences.index(one) + 1}]" for one in told)
+        cases = max(row["forward"]["cases"] if "forward" in row else 0 for row in rows.values()) or ""
+        lines.append(f"| `{preset}` | {rule} | {' | '.join(cells)} | {cases} | {numbers} |")
     lines += [""] + [f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1)]
     return "\n".join(lines).rstrip()
+
+
+def both(row):
+    """The cell of one dtype: forward above backward."""
+    return (
+        f"{cell(row['forward'])}<br>{cell(row['backward'])}" if "forward" in row else row["verdict"].partition(":")[0]
+    )
 
 
 def cell(found):
     if not found["cases"]:
         return "–"
     score = "" if found["score"] is None else f" {shown(found['score'])} · {shown(found['ulps'])} ulps"
-    return f"{found['verdict']}{score} · {found['cases']}"
+    return f"{found['verdict']}{score}"
 
 
 def shown(x):
-    return x if isinstance(x, str) else f"{x:.2g}"
+    return x if isinstance(x, str) else f"{x:.2g}" if x < 100 or x >= 1e6 else f"{x:.0f}"
 
 
 def placed(readme, text):
@@ -165,27 +206,37 @@ def placed(readme, text):
 
 
 def figure(data):
-    """(figure, axes): a heatmap of the worst scores of what passed; gray was not checked, findings are marked."""
+    """(figure, axes): a heatmap of the worst scores of what is no known deviation; findings are marked."""
     import numpy as np
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(f"{row['preset']} · {row['rule']}" for row in data["rows"]))
-    dtypes = list(dict.fromkeys(row["dtype"] for row in data["rows"]))
+    dtypes = [dtype for dtype in DTYPES if any(row["dtype"] == dtype for row in data["rows"])]
     columns = [(dtype, side) for dtype in dtypes for side in ("forward", "backward")]
     grid = np.full((len(names), len(columns)), np.nan)
-    canvas = Figure(figsize=(2.6 + 0.75 * len(columns), 1.2 + 0.26 * len(names)), layout="constrained")
+    canvas = Figure(figsize=(4.2 + 0.75 * len(columns), 1.6 + 0.26 * len(names)), layout="constrained")
     axes = canvas.add_subplot()
-    axes.set_facecolor("0.85")
+    axes.set_facecolor("0.88")
     for row in data["rows"]:
         for side in ("forward", "backward"):
-            if side not in row or row[side]["score"] is None:
-                continue
+            found = row.get(side, {"verdict": "not run", "score": None})
             place = names.index(f"{row['preset']} · {row['rule']}"), columns.index((row["dtype"], side))
-            grid[place] = max(row[side]["score"], 1e-4)
-            mark = {"known": "k", "pass": "", "suspicious": "?"}.get(row[side]["verdict"], "!")
-            axes.text(place[1], place[0], mark, ha="center", va="center", color="white", fontsize=7)
-    image = axes.imshow(np.log10(grid), aspect="auto", interpolation="nearest", cmap="viridis", vmin=-4, vmax=0)
-    canvas.colorbar(image, ax=axes, label="log10 of the worst error / bound (k: known deviation, !: finding)")
-    axes.set_xticks(range(len(columns)), [f"{dtype}\n{side}" for dtype, side in columns], fontsize=6)
-    axes.set_yticks(range(len(names)), names, fontsize=6)
+            if found["score"] is not None:
+                grid[place] = max(found["score"], FAINTEST)
+            mark = {"known": "k", "pass": "", "suspicious": "?", "–": "–", "not run": "not run"}.get(
+                found["verdict"], "!"
+            )
+            dark = found["score"] is not None and found["score"] < 0.1
+            axes.text(*place[::-1], mark, ha="center", va="center", color="white" if dark else "black", fontsize=7)
+    image = axes.imshow(
+        np.log10(grid), aspect="auto", interpolation="nearest", cmap="viridis", vmin=np.log10(FAINTEST), vmax=0
+    )
+    bar = canvas.colorbar(image, ax=axes, label="worst error / bound, known deviations left out", shrink=0.6)
+    ticks = [float(tick) for tick in np.arange(np.log10(FAINTEST), 1)]
+    bar.set_ticks(ticks, labels=[f"{10.0**tick:g}" for tick in ticks])
+    axes.set_xticks(range(len(columns)), [f"{dtype}\n{side}" for dtype, side in columns], fontsize=7)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.tick_params(top=True, labeltop=True, length=0)
+    title = "k: a known deviation is there too · !: a finding · ?: suspicious · –: it has none · gray: not checked"
+    axes.set_title(title, fontsize=8, loc="left")
     return canvas, axes

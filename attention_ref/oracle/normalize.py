@@ -56,15 +56,26 @@ class Softmax:
         row = either(self.row(dalpha), through_o)
         return self.ds(dalpha, row if dlse is None else row - dlse)
 
+    @property
+    def kept(self):
+        """The weights as they are stored."""
+        return self.again.rounded(self.again.model.stored)
+
     def row(self, dalpha):
         """D = Σ_j α_j dα_j."""
-        return (self.again * dalpha.settled()).sum(axis=-1).settled()
+        return (self.kept * dalpha.settled()).sum(axis=-1).settled()
 
     def ds(self, dalpha, row):
-        """α ∘ (dα − D): Δds = (α + Δα)(Δdα + ΔD) + Δα |dα − D| + 4u α (|dα| + |D|) + …, also as α ∘ dα − α D."""
-        apart = dalpha.settled() - row.settled()[..., None]
+        """α ∘ (dα − D): Δds = (α + Δα)(Δdα + ΔD) + Δα |dα − D| + 4u α (|dα| + |D|) + …, also as α ∘ dα − α D.
+
+        Where every result is stored, so are these two products.
+        """
+        again, dalpha, row = self.kept, dalpha.settled(), row.settled()[..., None]
+        apart = dalpha - row
         apart = apart.but(depth=apart.depth + 2)
-        return (self.again * apart.settled()).settled()
+        ds, model = (again * apart.settled()).settled(), again.model
+        parts = [model.rounding(model.stored, again.upper * x.upper) for x in (dalpha, row)]
+        return ds.but(inherited=ds.inherited + sum(parts))
 
 
 class DoubleSoftmax:

@@ -189,7 +189,8 @@ def observed(runs, jobs):
             right = {name for name in failing if matches(name, got[name], run.evidence, runner)}
             failing, passing = failing - right, passing | right
             got = got if failing else {}
-            truth = Truth(runner.rule, runner.inputs, job.model, runner.with_dlse())
+            with_dlse = run.evidence["dlse"] if run.evidence else runner.with_dlse()
+            truth = Truth(runner.rule, runner.inputs, job.model, with_dlse)
             checked = frozenset(failing | passing)
             found.append(Observation(run.case, run.dtype, truth, runner.inputs, got, frozenset(failing), checked))
     return found

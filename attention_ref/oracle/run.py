@@ -128,11 +128,12 @@ class Runner:
         return CaseRun(case.name, case.why, case.flags, case.size, job.dtype, job.model, verdict, sentence, comparisons)
 
     def evidence(self, sides):
-        """What a diagnosis needs: the inputs, what came, what was wanted and the bounds, by result."""
+        """What a diagnosis needs: the inputs, what came, what was wanted and the bounds; whether dlse went in."""
         got = {name: x for side in sides for name, x in side.got.items()}
         want = {name: wanted.value for side in sides for name, wanted in side.wanted.items()}
         bounds = {name: wanted.delta for side in sides for name, wanted in side.wanted.items()}
-        return {"case": self.case, "inputs": self.inputs, "got": got, "want": want, "bounds": bounds}
+        dlse = self.with_dlse()
+        return {"case": self.case, "inputs": self.inputs, "got": got, "want": want, "bounds": bounds, "dlse": dlse}
 
     def forward(self):
         first, trouble = self.push()

@@ -74,4 +74,5 @@ def poisons():
         for name, (size, options, sentence) in closed.items():
             core = kind == "nan" or name in ("mask", "lengths")
             why = f"{kind} behind a mask must not reach an output or a gradient: {sentence}"
-            yield Case(f"poison-{kind}-{name}", why, size, options, poison=poison, core=core)
+            dead = ("DeadRow",) * (name in ("dead-rows", "lengths"))
+            yield Case(f"poison-{kind}-{name}", why, size, options, poison=poison, more=dead, core=core)

@@ -112,7 +112,7 @@ def masks():
     for recipe, (sentence, size, flags) in allowed.items():
         yield Case(f"mask-{recipe.replace('_', '-')}", sentence, size, {"allowed": f"@{recipe}"}, more=flags)
     why = "a mask and causal: the two are joined, neither replaces the other"
-    yield Case("mask-causal", why, Size(19, 19), causal | {"allowed": "@half"}, more=dead)
+    yield Case("mask-causal", why, Size(19, 19), causal | {"allowed": "@half"})
 
 
 def window(left, right, more=None):
@@ -139,7 +139,7 @@ def adjustments():
         "bias-on-rows", "a bias constant along rows changes lse and nothing else", WIDE, {"bias": "@bias_on_rows"}
     )
     why = "a bias of -inf masks, and is no 0 * inf in the gradient"
-    yield Case("bias-minus-inf", why, WIDE, {"bias": "@bias_with_holes"}, more=dead)
+    yield Case("bias-minus-inf", why, WIDE, {"bias": "@bias_with_holes"})
     why = "rows with nothing but -inf: empty, as under a mask"
     yield Case("bias-dead-rows", why, WIDE, {"bias": "@bias_with_dead_rows"}, more=dead)
     why = "-10000 is a number: a row of nothing else is not empty"
@@ -235,12 +235,14 @@ def pairs():
         "sink": {"sink": "@sink"},
         "dropout": {"dropout": "@dropout"},
     }
+    dead = {("allowed", "lengths"), ("window", "lengths"), ("lengths", "segments")}
     for (one, first), (other, second) in combinations(single.items(), 2):
+        flags = ("Pair", *("DeadRow",) * ((one, other) in dead))
         why = f"{one} and {other} at once: the order of the two, or a path that forgets one"
-        yield Case(f"pair-{one}-{other}", why, size, first | second, more=("Pair",), core=False)
+        yield Case(f"pair-{one}-{other}", why, size, first | second, more=flags, core=False)
         grouped = Size(19, 19, heads=4, groups=2)
         why = f"{one} and {other} with grouped heads"
-        yield Case(f"gqa-{one}-{other}", why, grouped, first | second, more=("Pair",), core=False)
+        yield Case(f"gqa-{one}-{other}", why, grouped, first | second, more=flags, core=False)
 
 
 ROOMS = (shapes, masks, adjustments, heads, values, layouts, poisons, pairs)

@@ -10,6 +10,7 @@ import numpy as np
 from attention_ref.oracle import sampling
 
 WIDTH = 100
+ALSO = "; and "  # between the deviations that account for one result together
 SHOWN = 5
 HELD = "\xa0"  # a space at which no line is broken
 COLORS = {
@@ -99,7 +100,7 @@ def table(out, report, dtype):
         return
     out.add()
     out.raw(f"{dtype}, bounded as {runs[0].model}")
-    out.raw("  result          checked  fail  susp.  unsup.  worst: score    error    ulps     in case")
+    out.raw("  result          checked  known  fail  susp.  unsup.  worst: score    error    ulps     in case")
     for result in sorted(rows, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
         out.raw(row(out, result, rows[result]))
 
@@ -107,12 +108,13 @@ def table(out, report, dtype):
 def row(out, result, found):
     count = {verdict: sum(c.verdict == verdict for c, _ in found) for verdict in COLORS}
     checked = len(found) - count["unsupported"]
-    line = f"  {result:<16}{checked:>7}{count['fail']:>6}{count['suspicious']:>7}{count['unsupported']:>8}"
+    counts = f"{checked:>7}{count['known']:>7}{count['fail']:>6}{count['suspicious']:>7}{count['unsupported']:>8}"
+    line = f"  {result:<16}{counts}"
     seen = [(c.worst, run) for c, run in found if c.worst is not None and c.verdict != "known"]
     if seen:
         worst, run = max(seen, key=lambda pair: pair[0].score)
         line += (
-            f"         {number(worst.score):<9}{number(worst.error):<9}{number(worst.ulps):<9}{shortened(run.case, 27)}"
+            f"         {number(worst.score):<9}{number(worst.error):<9}{number(worst.ulps):<9}{shortened(run.case, 20)}"
         )
     bad = count["fail"] or count["nondeterministic"]
     return out.paint(line, "fail") if bad else line
@@ -212,8 +214,8 @@ def deviations(out, report):
     """What the library is known for: what was seen again, and what was not."""
     seen = {}
     for run in report.runs:
-        told = [found.sentence for found in run.results if found.verdict == "known"] or [run.sentence]
-        for sentence in told if run.verdict == "known" or len(told) > 1 else ():
+        told = [found.sentence for found in run.results if found.verdict == "known"]
+        for sentence in (part for whole in told for part in whole.split(ALSO)):
             seen.setdefault(sentence, {})[run.case] = None
     gone = report.meta["vanished"]
     for title, sentences in (("Known deviations", seen), ("Known deviations that were not seen", gone)):

@@ -12,7 +12,7 @@ from attention_ref.backend.presets.preset import Called, Known, Preset
 from attention_ref.errors import OptionError
 from attention_ref.op import did_you_mean
 
-LIBRARIES = ("torch", "jax", "keras", "onnx", "mlx", "tinygrad", "flash_attn", "tensorflow")
+LIBRARIES = ("torch", "jax", "keras", "onnx", "mlx", "tinygrad", "flash_attn", "triton", "tensorflow")
 
 __all__ = ["Called", "Known", "Preset", "available", "called", "find", "presets"]
 

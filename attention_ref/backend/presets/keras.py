@@ -3,23 +3,33 @@
 Layers with projections get identity matrices, which leave every number as it is.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
+from attention_ref.attention import attention as oracle
 from attention_ref.backend.presets.preset import (
+    BY_OPERATION,
+    DEAD,
     LEAK,
+    NARROW_DV,
     SCALED_DOT,
+    UNIFORM,
     Known,
     Preset,
     equal_widths,
     four_axes,
     number,
+    opened,
     refuse,
     top_left,
     with_four_axes,
+    without_masks,
 )
 
 TESTED = "3.15.1"
-BELOW_64 = ("float32", "float16", "bfloat16")
+SCORES = {"scaled_dot": "scaled", "dot": "score", "additive": "score"}
+MODELS = {**BY_OPERATION, "float64": "f32"}
 
 
 def pad(x, n):
@@ -32,6 +42,12 @@ def joined(q, k, v):
     from keras import ops
 
     return four_axes(ops.broadcast_to, q, k, v)
+
+
+def on_torch():
+    from keras import config
+
+    return config.backend() == "torch"
 
 
 def dtype_of(x):
@@ -62,6 +78,8 @@ def own_heads(q, k, v):
 
 def dot_product_attention(function, q, k, v, *, allowed=None, bias=None, causal=False, align=None, scale=None):
     (q, k, v), original = joined(q, k, v)
+    if allowed is not None and bias is not None and on_torch():
+        refuse("on torch it takes a mask or a bias, not both")
     if causal:
         top_left(q.shape[2], k.shape[2], align)
     q, k, v, scale, values = equal_widths(pad, q, k, v, number("scale", scale))
@@ -127,7 +145,9 @@ def multi_head(layer, q, k, v, *, allowed=None, causal=False, align=None, k_leng
     if causal:
         top_left(q.shape[2], k.shape[2], align)
     heads, width, values = q.shape[1], q.shape[-1], v.shape[-1]
-    layer = layer(heads, width, values, use_bias=False, output_shape=heads * values, dtype=dtype_of(q))
+    layer = layer(
+        heads, width, values, use_bias=False, kernel_initializer="zeros", output_shape=heads * values, dtype=dtype_of(q)
+    )
     q, k, v = (side_by_side(x) for x in (q, k, v))
     layer.build(q.shape, v.shape, k.shape)
     of_k, of_v = blocks(heads, width), blocks(heads, values)
@@ -143,7 +163,7 @@ def grouped(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths
     if values > width:
         refuse("it has no values wider than the keys")
     v = pad(v, width - values)
-    layer = layer(width, heads, few, use_bias=False, dtype=dtype_of(q))
+    layer = layer(width, heads, few, use_bias=False, kernel_initializer="zeros", dtype=dtype_of(q))
     q, k, v = (side_by_side(x) for x in (q, k, v))
     layer.build(q.shape, v.shape, k.shape)
     of_q, of_k = blocks(heads, width), blocks(few, width)
@@ -172,10 +192,73 @@ def called(layer, q, k, v, masks, original, heads):
     return {"o": original(o), "alpha": original(alpha)}
 
 
-DEAD_ROWS = Known(
-    "a row with nothing allowed is not zero: large negative numbers are added, which leaves a mean of values",
-    ("mask-dead-rows", "mask-nothing", "k-lengths-zero", "bias-dead-rows"),
+MEAN = Known(
+    "a row with nothing allowed gives the mean of all values, and dv has its share: a large negative number swallows "
+    "the scores",
+    DEAD,
+    as_if=UNIFORM,
 )
+NAN_ROWS = Known(
+    "on torch, in float16, a row with nothing allowed is NaN, and so are the gradients it reaches: 1e9 is inf there",
+    DEAD,
+    dtypes=("float16",),
+    nan="dead rows",
+)
+NAN_BIAS = Known(
+    "a row of nothing but a bias of -inf is NaN, and so are the gradients it reaches", DEAD, ("bias",), nan="dead rows"
+)
+NARROW = Known("float64 is computed in float32 and comes back as float32", dtypes=("float64",), returns="float32")
+
+
+def level(inputs, allowed, rule):
+    """As if a row with nothing allowed had equal scores: what is added swallows them, but their gradient flows on."""
+    dead = ~allowed.any(axis=-1, keepdims=True)
+    arrays = {name: x.astype(np.float64) for name, x in inputs.arrays.items()}
+    s = oracle(**arrays, rule=rule, **without_masks(inputs).options).tape[SCORES[rule.name]]
+    return without_masks(inputs, allowed=allowed | dead, bias=np.where(dead, -s, 0))
+
+
+def swamped(inputs, allowed, rule):
+    """As `level`, but that the backward takes each weight for 1: lse is a number that swallows log(keys)."""
+    dead, keys = ~allowed.any(axis=-1, keepdims=True), allowed.shape[-1]
+    return replace(level(inputs, allowed, rule), do=np.where(dead, inputs.do * keys, inputs.do))
+
+
+def lowered(inputs, allowed, rule):
+    """As if a mask were the number that Keras has for float16, added to the scores."""
+    return without_masks(inputs, bias=np.where(allowed, 0, float(np.float16(-0.7 * 65500))))
+
+
+SWAMPED = Known(
+    "on torch a row with nothing allowed gives the mean of all values, and the gradients take each weight for 1: the "
+    "mask is -2.4e38, and lse with it",
+    DEAD,
+    ("allowed",),
+    dtypes=("float32", "float64", "bfloat16"),
+    as_if=swamped,
+)
+LEVEL = Known(
+    "a row with nothing allowed gives the mean of all values, and all gradients their share: 1e9 is taken from "
+    "its scores",
+    DEAD,
+    as_if=level,
+)
+OPEN = Known(
+    "in float64 a row with nothing allowed attends to everything: 1e9 is taken from all of its scores alike",
+    DEAD,
+    dtypes=("float64",),
+    as_if=opened,
+)
+LOWERED = Known(
+    "on torch, in float16, a row with nothing allowed attends to everything: -45856 is added to each of its scores",
+    DEAD,
+    ("allowed",),
+    dtypes=("float16",),
+    as_if=lowered,
+)
+
+FOLDED = (LEAK, LEVEL, OPEN, NAN_ROWS, NARROW)
+HEADS = (replace(LEAK, mixes=True),)
 
 PRESETS = (
     Preset(
@@ -184,7 +267,8 @@ PRESETS = (
         dot_product_attention,
         "keras.ops:dot_product_attention",
         TESTED,
-        known=(LEAK, DEAD_ROWS),
+        models={"float64": "f32"},
+        known=(LEAK, MEAN, NAN_BIAS, SWAMPED, LOWERED, NARROW, NARROW_DV),
     ),
     Preset(
         "keras.Attention",
@@ -193,7 +277,8 @@ PRESETS = (
         "keras.layers:Attention",
         TESTED,
         rules={"dot": {}},
-        known=(LEAK, DEAD_ROWS),
+        models=MODELS,
+        known=FOLDED,
     ),
     Preset(
         "keras.AdditiveAttention",
@@ -202,7 +287,8 @@ PRESETS = (
         "keras.layers:AdditiveAttention",
         TESTED,
         rules={"additive": {}},
-        known=(LEAK, DEAD_ROWS),
+        models=MODELS,
+        known=FOLDED,
     ),
     Preset(
         "keras.MultiHeadAttention",
@@ -211,7 +297,8 @@ PRESETS = (
         "keras.layers:MultiHeadAttention",
         TESTED,
         rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
-        known=(LEAK, DEAD_ROWS),
+        models=BY_OPERATION,
+        known=HEADS,
     ),
     Preset(
         "keras.GroupQueryAttention",
@@ -220,6 +307,7 @@ PRESETS = (
         "keras.layers:GroupQueryAttention",
         TESTED,
         rules={"scaled_dot": SCALED_DOT["scaled_dot"]},
-        known=(LEAK, DEAD_ROWS),
+        models=BY_OPERATION,
+        known=HEADS,
     ),
 )

@@ -1,7 +1,10 @@
 """MLX: mx.fast.scaled_dot_product_attention."""
 
 from attention_ref.backend.presets.preset import (
+    BY_OPERATION,
+    DEAD,
     LEAK,
+    UNIFORM,
     Known,
     Preset,
     bottom_right,
@@ -27,13 +30,16 @@ def sdpa(function, q, k, v, *, allowed=None, bias=None, causal=False, align=None
     return original(function(q, k, v, scale=scale, mask=mask, sinks=sink))
 
 
-UNIFORM = Known(
-    "a row with nothing allowed by a boolean mask, or by causal, gives the mean of the values, and dv its share",
-    ("causal-bottom-right-tall", "mask-dead-rows", "mask-nothing"),
-    ("o", "dv"),
+MEAN = Known(
+    "a row with nothing allowed by a boolean mask, or by causal, gives the mean of all values, and dv its share",
+    DEAD,
+    ("allowed", "causal"),
+    as_if=UNIFORM,
     link="https://github.com/ml-explore/mlx/issues/2395",
 )
-NAN_ROWS = Known("a row of nothing but a bias of -inf is NaN, and so are the gradients", ("bias-dead-rows",))
+NAN_ROWS = Known(
+    "a row of nothing but a bias of -inf is NaN, and so are the gradients it reaches", DEAD, ("bias",), nan="dead rows"
+)
 
 PRESETS = (
     Preset(
@@ -43,8 +49,8 @@ PRESETS = (
         "mlx.core:fast.scaled_dot_product_attention",
         TESTED,
         dtypes=("float32", "float16", "bfloat16"),
-        models={"float16": "f16", "bfloat16": "bf16"},
-        known=(LEAK, UNIFORM, NAN_ROWS),
+        models=BY_OPERATION,
+        known=(LEAK, MEAN, NAN_ROWS),
         note="on a CPU every operation rounds to the narrow dtype, and is bounded so",
     ),
 )

@@ -8,6 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from attention_ref.backend.presets.preset import (
+    BY_OPERATION,
+    DEAD,
     LEAK,
     Known,
     Preset,
@@ -34,7 +36,7 @@ def attention(
     if allowed is not None and bias is not None:
         refuse("it takes one mask: boolean or additive")
     if allowed is not None or bias is not None:
-        arrays["attn_mask"] = with_four_axes(allowed if bias is None else bias)
+        arrays["attn_mask"] = whole_rows(with_four_axes(allowed if bias is None else bias), queries, keys)
     if k_lengths is not None:
         if opset < 24:
             refuse("it has no lengths before opset 24")
@@ -55,6 +57,11 @@ def attention(
         refuse("it takes the square root of the scale")
     kinds = tuple((name, x.dtype.name, x.shape) for name, x in arrays.items())
     return original(run(model(opset, kinds, tuple(attributes.items())), arrays))
+
+
+def whole_rows(mask, queries, keys):
+    """A mask with all its rows and columns: one column means one key there, and ONNX Runtime repeats no row."""
+    return np.broadcast_to(mask, (*mask.shape[:-2], queries, keys))
 
 
 def options(run, opset):
@@ -140,17 +147,16 @@ def by_runtime(model, arrays):
 
 NAN_ROWS = Known(
     "in float64 a row with nothing allowed is NaN, where the operator, and its kernel in float32, give 0",
-    ("mask-dead-rows", "mask-nothing", "bias-dead-rows", "k-lengths-zero"),
-    ("o",),
-    ("float64",),
+    DEAD,
+    dtypes=("float64",),
+    nan="dead rows",
 )
 OPSETS = (23, 24, 25)
-BY_OPERATION = {"float16": "f16", "bfloat16": "bf16"}
 NARROW_SCALE = Known(
     "the scale is an attribute, which is a float32, and its root is taken in float32: 1e-8 off in float64",
-    ("scale", "scale-*"),
-    ("o",),
-    ("float64",),
+    options=("scale",),
+    dtypes=("float64",),
+    model="f32",
 )
 PRESETS = (
     *(
@@ -174,7 +180,7 @@ PRESETS = (
             TESTED_RUNTIME,
             dtypes=("float32", "float64", "float16"),
             needs=("onnx",),
-            models=BY_OPERATION | {"float64": "f32"},
+            models={**BY_OPERATION, "float64": "f32"},
             known=(LEAK, NAN_ROWS),
             note="scales are float32, so float64 is bounded as float32",
         )

@@ -1,8 +1,8 @@
 """What a preset is, what a known deviation is, and helpers that every library needs."""
 
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
 from importlib import import_module
+from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
@@ -12,32 +12,76 @@ from attention_ref.errors import Unsupported
 SCALED_DOT = MappingProxyType({"scaled_dot": {}, "dot": {"scale": 1.0}})
 
 
+BY_OPERATION = MappingProxyType({"float16": "f16", "bfloat16": "bf16"})  # every result is written in the narrow dtype
+UNIFORM = MappingProxyType({"empty_row": "uniform"})
+
+
+def without_masks(inputs, **options):
+    """The inputs of a case with these options in the place of its masks."""
+    masks = ("allowed", "causal", "window", "q_lengths", "k_lengths", "q_segments", "k_segments")
+    return replace(inputs, options={name: x for name, x in inputs.options.items() if name not in masks} | options)
+
+
+def opened(inputs, allowed, rule):
+    """As if rows in which nothing is allowed had no masks."""
+    return without_masks(inputs, allowed=allowed | ~allowed.any(axis=-1, keepdims=True))
+
+
 @dataclass(frozen=True)
 class Known:
-    """A deviation that a library is known for: where it shows, and one measured sentence.
+    """A deviation that a library is known for: one measured sentence, where it shows, and what a result is then.
 
-    `cases` are patterns of case names, `results` what is off (none = anything), `dtypes` where (none = in
-    each), `verdicts` what is explained.
+    It shows in the cases that have one of `flags` and one of `options`, in `results` and in `dtypes` (none = any). A
+    result is explained by it only if, but for it, the result is right:
+
+    as_if    options of `ar.attention` under which it is, or a function that changes the inputs so
+    nan      where NaN or infinity that stands in the place of numbers comes from, "dead rows" or "poison"
+    mixes    whether that reaches all heads, and not its own only
+    model    the arithmetic whose bound holds
+    within   how many times the bound it is
+    returns  the dtype of what comes back
     """
 
     sentence: str
-    cases: tuple = ("*",)
+    flags: tuple = ()
+    options: tuple = ()
     results: tuple = ()
     dtypes: tuple = ()
     link: str = ""
-    verdicts: tuple = ("fail",)
+    as_if: Any = None
+    nan: str = ""
+    mixes: bool = False
+    model: str = ""
+    within: float = 1.0
+    returns: str = ""
 
     def covers(self, case, dtype):
-        return (not self.dtypes or dtype in self.dtypes) and any(fnmatchcase(case, one) for one in self.cases)
+        """Whether it may show in a case."""
+        if self.nan == "poison" and (case.poison is None or isfinite(case.poison)):
+            return False
+        return (
+            (not self.dtypes or dtype in self.dtypes)
+            and (not self.flags or not set(self.flags).isdisjoint(case.flags))
+            and (not self.options or not set(self.options).isdisjoint(case.options))
+        )
 
-    def explains(self, case, dtype, result, verdict):
-        """Whether it accounts for a verdict on one result of a case."""
-        named = not self.results or result in self.results
-        return named and verdict in self.verdicts and self.covers(case, dtype)
+    def concerns(self, result):
+        return not self.results or result in self.results
 
 
-POISON = ("poison-nan-*", "poison-inf-*")
-LEAK = Known("a masked NaN or infinity reaches results as 0 * NaN: what is masked is added or multiplied away", POISON)
+DEAD = ("DeadRow",)
+LEAK = Known(
+    "a masked NaN or infinity reaches results as 0 * NaN: what is masked is added or multiplied away", nan="poison"
+)
+
+
+NARROW_DV = Known(
+    "on a CPU torch's flash backend sums dv over blocks of queries in the narrow dtype: up to 1.7 times the bound of "
+    "a float32 sum",
+    results=("dv",),
+    dtypes=("float16", "bfloat16"),
+    within=2.0,
+)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """TensorFlow: the attentions of TensorFlow Addons (Luong, Bahdanau), whose package has ended, by their formulas."""
 
-from attention_ref.backend.presets.preset import Known, Preset, four_axes, refuse
+from attention_ref.backend.presets.preset import DEAD, Known, Preset, four_axes, refuse
 
 
 def masked_softmax(scores, k_lengths):
@@ -42,7 +42,7 @@ def bahdanau(q, k, v, *, w_q, w_k, b, w_s, k_lengths=None):
     return {"o": original(tf.matmul(alpha, v)), "alpha": original(alpha)}
 
 
-NO_LENGTH = Known("a length of 0, which Addons asserts against, gives NaN", ("k-lengths-zero",))
+NO_LENGTH = Known("a length of 0, which Addons asserts against, gives NaN", DEAD, ("k_lengths",), nan="dead rows")
 
 PRESETS = (
     Preset("tf.luong", "tensorflow", luong, rules={"dot": {}, "general": {}}, known=(NO_LENGTH,), note="by formula"),

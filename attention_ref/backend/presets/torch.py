@@ -1,9 +1,13 @@
 """PyTorch: scaled_dot_product_attention by backend, flex_attention, MultiheadAttention."""
 
 import warnings
+from dataclasses import replace
 
+from attention_ref.backend.declare import declaring, options_of
 from attention_ref.backend.presets.preset import (
-    POISON,
+    BY_OPERATION,
+    DEAD,
+    NARROW_DV,
     Known,
     Preset,
     equal_widths,
@@ -15,6 +19,7 @@ from attention_ref.backend.presets.preset import (
 )
 
 TESTED = "2.13.0"
+FLEX = "torch.nn.attention.flex_attention:flex_attention"
 SDPA = "torch.nn.functional:scaled_dot_product_attention"
 
 
@@ -151,6 +156,17 @@ def flex(
     return original(o)
 
 
+def compiled(function, q, k, v, **options):
+    """flex_attention through torch.compile, as the library says to call it; values as wide as the keys."""
+    import torch
+
+    q, k, v, scale, values = equal_widths(pad, q, k, v, number("scale", options.pop("scale", None)))
+    return flex(torch.compile(function, dynamic=False), q, k, v, scale=scale, **options)[..., :values]
+
+
+compiled = declaring(compiled, sorted(options_of(flex, 4)), "compiled", ("function", "q", "k", "v"))
+
+
 def mha(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths=None):
     """With identity projections, which leave every number as it is; values are filled up to the width of the keys."""
     import torch
@@ -184,20 +200,18 @@ def mha(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths=Non
 
 LEAK = Known(
     "a masked NaN or infinity in v reaches the output, and in k or q the gradients, as 0 * NaN",
-    POISON,
+    nan="poison",
     link="https://github.com/pytorch/pytorch/issues/101967",
-)
-NARROW_DV = Known(
-    "dv is summed over blocks of queries in the narrow dtype on a CPU: up to 1.7 times the bound of a float32 sum",
-    ("values-peaked", "values-last-key"),
-    ("dv",),
-    ("float16", "bfloat16"),
 )
 NAN_ROWS = Known(
     "a row with nothing allowed is NaN, and so are all gradients, as need_weights=True, the default, has it",
-    ("k-lengths-zero", "mask-dead-rows", "mask-nothing"),
+    DEAD,
+    nan="dead rows",
+    mixes=True,
     link="https://github.com/pytorch/pytorch/issues/41508",
 )
+
+LEAK_ACROSS = replace(LEAK, mixes=True)
 
 PRESETS = (
     Preset("torch.sdpa", "torch", sdpa, SDPA, TESTED, known=(LEAK,)),
@@ -225,10 +239,20 @@ PRESETS = (
         "torch.flex_attention",
         "torch",
         flex,
-        "torch.nn.attention.flex_attention:flex_attention",
+        FLEX,
         TESTED,
         known=(LEAK,),
         note="not compiled; it has no backward on a CPU",
+    ),
+    Preset(
+        "torch.flex_attention.compiled",
+        "torch",
+        compiled,
+        FLEX,
+        TESTED,
+        dtypes=("float32", "float16", "bfloat16"),
+        device="cuda",
+        note="compiled; its backward is a kernel of its own",
     ),
     Preset(
         "torch.mha",
@@ -237,6 +261,8 @@ PRESETS = (
         "torch.nn:MultiheadAttention",
         TESTED,
         rules={"scaled_dot": {}},
-        known=(LEAK, NAN_ROWS),
+        models=BY_OPERATION,
+        known=(LEAK_ACROSS, NAN_ROWS),
+        note="with need_weights=True every operation rounds to the dtype of the inputs, and is bounded so",
     ),
 )
