@@ -15,6 +15,7 @@ from attention_ref.backend.presets.preset import (
 )
 
 TESTED = "0.10.2"
+STATIC = ("scale", "is_causal", "local_window_size", "implementation")
 
 
 def pad(x, n):
@@ -62,7 +63,7 @@ def by_implementation(implementation):
         if window is not None:
             window = tuple(keys + queries if n is None else n for n in window)
         lengths = [None if n is None else per_batch(n, len(q)) for n in (q_lengths, k_lengths)]
-        o = function(
+        o = jax.jit(function, static_argnames=STATIC)(
             *(numpy.swapaxes(x, 1, 2) for x in (q, k, v)),
             with_four_axes(bias),
             with_four_axes(allowed),

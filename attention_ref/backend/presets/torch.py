@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import replace
 
-from attention_ref.backend.declare import declaring, options_of
+from attention_ref.backend.declare import declared, declaring
 from attention_ref.backend.presets.preset import (
     BY_OPERATION,
     DEAD,
@@ -164,7 +164,7 @@ def compiled(function, q, k, v, **options):
     return flex(torch.compile(function, dynamic=False), q, k, v, scale=scale, **options)[..., :values]
 
 
-compiled = declaring(compiled, sorted(options_of(flex, 4)), "compiled", ("function", "q", "k", "v"))
+compiled = declaring(compiled, sorted(declared(flex, 4)), "compiled", ("function", "q", "k", "v"))
 
 
 def mha(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths=None):
