@@ -11,6 +11,7 @@ from attention_ref.errors import OptionError
 
 SIDE = 512
 TILE_SCORES = SIDE**2
+HEADS = 4
 KEPT_BYTES = 2**25
 TASKS = 16
 
@@ -57,9 +58,10 @@ def choose(tile, place, hidden, lead, shared):
         rows, columns = sizes(tile)
     else:
         positional = place.mask is not None and place.mask.positional
-        rows = max(32, min(128, queries // 8)) if positional else SIDE
+        rows = max(32, min(SIDE // 2, queries // 8)) if positional else SIDE
         rows = min(rows, max(8, int(room**0.5)))
-        columns = max(min(room // rows, SIDE), 1)
+        together = neighbors(HEADS, lead, shared) if positional else 1
+        columns = max(min(room // rows // together, SIDE), min(room // rows, rows), 1)
     rows, columns = max(min(rows, queries), 1), max(min(columns, keys), 1)
     heads = max(room // (rows * columns), 1)
     return Tile(rows, columns, neighbors(heads, lead, shared), min(columns, max(rows // 2, 16)))
