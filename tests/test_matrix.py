@@ -53,6 +53,14 @@ def test_what_fails_is_a_finding():
     assert command_matrix.status({"rows": [{"verdict": "not run on this machine"}]}) == 3
 
 
+def test_a_cell_of_nothing_but_errors_says_so():
+    row = matrix.row_of(report(run("a", made("unsupported", "dq"), verdict="error")), "float32")
+    head = {"preset": "made.up", "rule": "dot", "dtype": "float32"}
+    assert (row["verdict"], row["findings"], row["forward"]["verdict"]) == ("error", ["a"], "error")
+    data = {"date": "", "python": "", "versions": [], "cases": ["a"], "seed": 0, "rows": [head | row]}
+    assert "| error<br>error |" in matrix.markdown(data)
+
+
 def test_the_matrix_of_a_library(monkeypatch, tmp_path, capsys):
     """In this process, so that a preset can be made up."""
     known = (Known("a leak", ("DeadRow",), as_if={"empty_row": "uniform"}),)

@@ -120,14 +120,13 @@ def row_of(report, dtype):
     runs = [run for run in report["runs"] if run["dtype"] == dtype]
     forward, backward = (direction(runs, back) for back in (False, True))
     bad = [verdict for verdict in (forward["verdict"], backward["verdict"]) if verdict in ORDER]
-    errors = [run for run in runs if run["verdict"] == "error"]
     told = [found["sentence"] for run in runs for found in run["results"] if found["verdict"] == "known"]
     known = {sentence for whole in told for sentence in whole.split(ALSO)}
     findings = [run["case"] for run in runs if run["verdict"] in ("error", "fail", "nondeterministic", "suspicious")]
     return {
         "backend": report["backend"],
         "model": runs[0]["model"],
-        "verdict": "error" if errors else min(bad, key=ORDER.index, default="nothing could be checked"),
+        "verdict": min(bad, key=ORDER.index, default="nothing could be checked"),
         "forward": forward,
         "backward": backward,
         "known": sorted(known),
@@ -141,12 +140,13 @@ def direction(runs, back):
     """How many cases, the worst score and ulps of what passed, and the verdict."""
     found = [(run, x) for run in runs for x in run["results"] if (x["result"] not in ("o", "lse", "alpha")) == back]
     checked = [(run, x) for run, x in found if x["verdict"] != "unsupported"]
-    if not checked:
+    verdicts = {x["verdict"] for _, x in checked} | {"error" for run in runs if run["verdict"] == "error"}
+    if not verdicts:
         return {"verdict": "–", "cases": 0, "score": None, "ulps": None}
     passed = [x["worst"] for _, x in checked if x["verdict"] in ("pass", "suspicious") and x["worst"]]
     worst = max(passed, key=lambda one: one["score"], default={"score": None, "ulps": None})
     return {
-        "verdict": min((x["verdict"] for _, x in checked), key=ORDER.index),
+        "verdict": min(verdicts, key=ORDER.index),
         "cases": len({run["case"] for run, _ in checked}),
         "score": worst["score"],
         "ulps": worst["ulps"],
@@ -186,8 +186,6 @@ def both(row):
 
 
 def cell(found):
-    if not found["cases"]:
-        return "–"
     score = "" if found["score"] is None else f" {shown(found['score'])} · {shown(found['ulps'])} ulps"
     return f"{found['verdict']}{score}"
 
