@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONFORMANCE.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```py\n(.*?)^```\n\n```text\n(.*?)^```", PAGE, re.M | re.S)
-LIBRARIES = ("torch", "jax", "keras", "onnx", "onnxruntime", "mlx")
+LIBRARIES = ("torch", "jax", "keras", "onnx", "onnxruntime", "mlx", "tinygrad")
 
 
 def needed(code):
