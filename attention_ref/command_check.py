@@ -211,5 +211,5 @@ def add_explain(add):
 def print_case(options):
     from attention_ref.oracle.explain import explain
 
-    print(explain(options.case, options.rule, options.dtype, options.seed), file=sys.stdout)
+    print(explain(options.case, options.rule, options.dtype, options.seed))
     return PASSED

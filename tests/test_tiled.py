@@ -132,19 +132,15 @@ def test_what_is_masked_stays_out_even_if_it_is_nan():
             same(gradient, want[name])
 
 
-@pytest.mark.parametrize(("size", "small"), [(1, True), (40, False)])
+@pytest.mark.parametrize(("size", "small"), [(1, True), (400, False)])
 def test_small_scores_need_no_shift_and_large_ones_get_it(size, small, monkeypatch):
     from attention_ref.tiled import passes
 
     asked = []
     monkeypatch.setattr(passes.softmax, "more", lambda *args, more=passes.softmax.more: asked.append(1) or more(*args))
-    q, k, v, do = (x.astype("float32") for x in drawn(3, 61, 5))
-    whole, tiles = (ar.attention(size * q, k, v, tile=tile) for tile in (None, (7, 16)))
+    q, k, v, _ = drawn(3, 61, 5)
+    agree({"q": size * q, "k": k, "v": v}, "scaled_dot", (7, 16))
     assert bool(asked) is not small
-    for name, want in ({"o": whole.o, "lse": whole.lse} | whole.backward(do)).items():
-        got = {"o": tiles.o, "lse": tiles.lse}.get(name)
-        got = tiles.backward(do)[name] if got is None else got
-        np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-5 * np.abs(want).max(), err_msg=name)
 
 
 def test_empty_rows_are_refused_by_name():

@@ -12,6 +12,7 @@ from attention_ref.backend.presets.preset import (
     BY_OPERATION,
     DEAD,
     LEAK,
+    NAN_BIAS,
     NARROW_DV,
     SCALED_DOT,
     UNIFORM,
@@ -71,7 +72,7 @@ def side_by_side(x):
     return ops.reshape(swapped(x), (batch, rows, heads * width))
 
 
-def own_heads(q, k, v):
+def own_heads(q, k):
     if q.shape[1] != k.shape[1]:
         refuse("it has no grouped heads")
 
@@ -104,7 +105,7 @@ def folded(layer, q, k, v, causal, align, k_lengths):
     from keras import ops
 
     (q, k, v), original = joined(q, k, v)
-    own_heads(q, k, v)
+    own_heads(q, k)
     if causal:
         top_left(q.shape[2], k.shape[2], align)
     batch, heads = q.shape[:2]
@@ -141,7 +142,7 @@ def blocks(heads, width):
 
 def multi_head(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths=None):
     (q, k, v), original = joined(q, k, v)
-    own_heads(q, k, v)
+    own_heads(q, k)
     if causal:
         top_left(q.shape[2], k.shape[2], align)
     heads, width, values = q.shape[1], q.shape[-1], v.shape[-1]
@@ -203,9 +204,6 @@ NAN_ROWS = Known(
     DEAD,
     dtypes=("float16",),
     nan="dead rows",
-)
-NAN_BIAS = Known(
-    "a row of nothing but a bias of -inf is NaN, and so are the gradients it reaches", DEAD, ("bias",), nan="dead rows"
 )
 NARROW = Known("float64 is computed in float32 and comes back as float32", dtypes=("float64",), returns="float32")
 

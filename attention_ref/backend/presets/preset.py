@@ -70,6 +70,9 @@ class Known:
 
 
 DEAD = ("DeadRow",)
+NAN_BIAS = Known(
+    "a row of nothing but a bias of -inf is NaN, and so are the gradients it reaches", DEAD, ("bias",), nan="dead rows"
+)
 LEAK = Known(
     "a masked NaN or infinity reaches results as 0 * NaN: what is masked is added or multiplied away", nan="poison"
 )
