@@ -60,6 +60,18 @@ def at_lead(x, lead, behind=0):
     return x[(*(s if n != 1 else slice(None) for s, n in zip(lead[len(lead) - len(own) :], own, strict=True)), ...)]
 
 
+def select(allowed, x, other=0.0):
+    """np.where(allowed, x, other) for a number, by the bits: many times faster, for there is no branch an element."""
+    if x.dtype not in (np.float32, np.float64):
+        return np.where(allowed, x, other).astype(x.dtype, copy=False)
+    bits = np.dtype(f"i{x.itemsize}")
+    ones = -np.asarray(allowed).astype(bits)
+    chosen = x.view(bits) & ones
+    if other != 0:
+        chosen |= ~ones & x.dtype.type(other).view(bits)
+    return chosen.view(x.dtype)
+
+
 def first_line(error):
     return str(error).partition("\n")[0]
 

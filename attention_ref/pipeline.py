@@ -10,6 +10,7 @@ import numpy as np
 from attention_ref import normalize as normalizers
 from attention_ref import score as scores
 from attention_ref.adjust import alibi, bias, relative, scale, softcap
+from attention_ref.arrays import select
 from attention_ref.arrays import shown as brief
 from attention_ref.errors import OptionError
 from attention_ref.heads import grouped
@@ -183,7 +184,7 @@ def finite(x):
 
 
 def selected(dalpha, allowed):
-    return dalpha if allowed is None else np.where(allowed, dalpha, 0)
+    return dalpha if allowed is None else select(allowed, dalpha)
 
 
 def added(grads, more):

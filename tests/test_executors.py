@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from io import StringIO
 from multiprocessing import get_context
@@ -127,6 +128,89 @@ def test_an_interrupt_ends_at_once_and_cleanly():
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.stderr) == ("interrupted 1 True\n", "")
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    """A call's own threads are two, and BLAS is one thread already."""
+    from attention_ref.tiled import run, threads
+
+    monkeypatch.setattr(run, "cores", lambda: 2)
+    monkeypatch.setattr(run, "one_thread_possible", lambda: True)
+    yield
+    threads.dismiss(threads.back())
+
+
+def names():
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("attention"))
+
+
+def test_one_calls_threads_are_the_next_ones(two_threads):
+    arrays, do, options = problem()
+    found = []
+    for _ in range(2):
+        ar.attention(*arrays, tile=16, **options).backward(do)
+        found.append(names())
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
+
+
+def test_calls_side_by_side_have_threads_of_their_own_and_leave_no_more_than_one_pair(two_threads):
+    arrays, do, options = problem()
+    want = ar.attention(*arrays, tile=16, **options).backward(do)
+    with ThreadPoolExecutor(4) as callers:
+        got = list(callers.map(lambda _: ar.attention(*arrays, tile=16, **options).backward(do), range(12)))
+    for grads in got:
+        np.testing.assert_array_equal(grads["q"], want["q"])
+    assert len(names()) <= 2
+
+
+def test_a_call_within_a_task_makes_no_more_threads(two_threads, monkeypatch):
+    from attention_ref.tiled import passes
+
+    arrays, _, options = problem()
+    want, found = ar.attention(*arrays, tile=16, **options).o, []
+
+    def nested(cell, rows, stop, work=passes.forward):
+        if not found:
+            found.append(None)
+            found[0] = ar.attention(*arrays, tile=16, **options).o, names()
+        return work(cell, rows, stop)
+
+    monkeypatch.setattr(passes, "forward", nested)
+    np.testing.assert_array_equal(ar.attention(*arrays, tile=16, **options).o, want)
+    np.testing.assert_array_equal(found[0][0], want)
+    assert len(found[0][1]) == 2
+
+
+def test_an_error_dismisses_the_threads(two_threads, monkeypatch):
+    from attention_ref.tiled import passes
+
+    monkeypatch.setattr(passes, "forward", fail)
+    arrays, _, options = problem()
+    with pytest.raises(ZeroDivisionError, match="planted"):
+        ar.attention(*arrays, tile=16, **options)
+    assert not names()
+
+
+def test_a_forked_child_has_threads_of_its_own():
+    script = """
+        import os, sys, warnings
+        import numpy as np, attention_ref as ar
+        from attention_ref.tiled import run
+        warnings.simplefilter("ignore", DeprecationWarning)
+        run.cores, run.one_thread_possible = lambda: 2, lambda: True
+        q = np.random.default_rng(0).standard_normal((2, 67, 5))
+        o = ar.attention(q, q, q, tile=16).o
+        child = os.fork()
+        if not child:
+            os._exit(int(not np.array_equal(ar.attention(q, q, q, tile=16).o, o)))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 class Terminal(StringIO):

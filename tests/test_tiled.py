@@ -1,6 +1,7 @@
 """Attention in tiles says what it says on whole matrices, for every rule and option, in memory that grows with L."""
 
 import tracemalloc
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attention_ref as ar
+from attention_ref.normalize import softmax
 from attention_ref.score import dot
 from attention_ref.tiled import blas
 
@@ -134,13 +136,34 @@ def test_what_is_masked_stays_out_even_if_it_is_nan():
 
 @pytest.mark.parametrize(("size", "small"), [(1, True), (400, False)])
 def test_small_scores_need_no_shift_and_large_ones_get_it(size, small, monkeypatch):
-    from attention_ref.tiled import passes
-
-    asked = []
-    monkeypatch.setattr(passes.softmax, "more", lambda *args, more=passes.softmax.more: asked.append(1) or more(*args))
+    shifts = []
+    monkeypatch.setattr(softmax, "shift", lambda *args, of=softmax.shift: shifts.append(of(*args)) or shifts[-1])
     q, k, v, _ = drawn(3, 61, 5)
     agree({"q": size * q, "k": k, "v": v}, "scaled_dot", (7, 16))
-    assert bool(asked) is not small
+    assert any(x.any() for x in shifts) is not small
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("sizes", list(permutations([0.1, -0.1, 0, 300, -300], 3)), ids=str)
+def test_the_shift_follows_small_and_large_scores_in_any_order(sizes, masked):
+    """Rows whose tiles stay near 0, fall far below it or rise far above it: nothing overflows, nothing vanishes."""
+    q, k, v, _ = drawn(2, 24, 5)
+    towards = np.abs(q) * np.repeat([[1], [5]], 12, axis=0)
+    inputs = {"q": towards, "k": np.abs(k) * np.repeat(sizes, 8)[:, None], "v": v}
+    allowed = np.random.default_rng(1).random((24, 24)) < 0.8
+    agree(inputs | ({"allowed": allowed} if masked else {}), "scaled_dot", (5, 8), tol=1e-11)
+
+
+def test_a_row_has_its_bits_from_what_it_sees():
+    """What stands behind the causal diagonal, and the other queries, decide nothing about a row, not even its shift."""
+    q, k, v, _ = drawn(2, 61, 5, dtype="float32")
+    before = ar.attention(q, k, v, causal=True, tile=(16, 8))
+    for x in (q, k, v):
+        x[:, 21:] *= 1000
+    q[:, :20] *= 1000
+    after = ar.attention(q, k, v, causal=True, tile=(16, 8))
+    np.testing.assert_array_equal(after.o[:, 20], before.o[:, 20])
+    np.testing.assert_array_equal(after.lse[:, 20], before.lse[:, 20])
 
 
 def test_empty_rows_are_refused_by_name():

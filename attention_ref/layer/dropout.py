@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attention_ref.arrays import checked_number
+from attention_ref.arrays import checked_number, select
 
 SIGNATURE = "alpha[... i j] keep:bool(... i j) -> dropped[... i j]"
 FORMULA = r"\alpha_{ij} \leftarrow \alpha_{ij} \, [\text{kept}_{ij}] / (1 - p)"
@@ -17,8 +17,8 @@ def definition(xp, alpha, keep, p):
 def forward(alpha, keep, p):
     p = checked_number("p", p, 0, 1)
     factor = np.asarray(1 / (1 - p), alpha.real.dtype)
-    return np.where(keep, alpha * factor, 0).astype(alpha.dtype, copy=False), {"keep": keep, "factor": factor}
+    return select(keep, alpha * factor), {"keep": keep, "factor": factor}
 
 
 def backward(ddropped, *, keep, factor):
-    return {"alpha": np.where(keep, ddropped * factor, 0)}
+    return {"alpha": select(keep, ddropped * factor)}

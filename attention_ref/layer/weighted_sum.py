@@ -6,6 +6,8 @@ the backward: a row that may attend to nothing hands on nothing of its cotangent
 
 import numpy as np
 
+from attention_ref.arrays import select
+
 SIGNATURE = "alpha[... i j] v[... j e] allowed?:bool(... i j) -> o[... i e]"
 FORMULA = r"o_i = \sum_j \alpha_{ij} v_j"
 SOURCE = "000 §3.1, 001 §3, 002 (bmm)"
@@ -18,7 +20,7 @@ def definition(xp, alpha, v, allowed=None):
 
 
 def forward(alpha, v, allowed=None):
-    alpha = alpha if allowed is None else np.where(allowed, alpha, 0)
+    alpha = alpha if allowed is None else select(allowed, alpha)
     return selected_matmul(alpha, v, allowed), {"alpha": alpha, "v": v, "allowed": allowed}
 
 
@@ -27,7 +29,7 @@ def backward(do, *, alpha, v, allowed):
         do = np.where(np.any(allowed, axis=-1, keepdims=True), do, 0)
     dalpha = do @ np.swapaxes(v, -1, -2)
     dv = np.swapaxes(alpha, -1, -2) @ do
-    return {"alpha": dalpha if allowed is None else np.where(allowed, dalpha, 0), "v": dv}
+    return {"alpha": dalpha if allowed is None else select(allowed, dalpha), "v": dv}
 
 
 def selected_matmul(alpha, v, allowed):

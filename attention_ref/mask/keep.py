@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from attention_ref.arrays import select
+
 SIGNATURE = "s[... i j] allowed:bool(... i j) -> masked[... i j]"
 FORMULA = r"s_{ij} \leftarrow -\infty \text{ where } j \text{ is not allowed for } i"
 SOURCE = "000 §3.1 (the sum runs over the keys that there are)"
@@ -12,8 +14,8 @@ def definition(xp, s, allowed):
 
 
 def forward(s, allowed):
-    return np.where(allowed, s, -np.inf).astype(s.dtype, copy=False), {"allowed": allowed}
+    return select(allowed, s, -np.inf), {"allowed": allowed}
 
 
 def backward(dmasked, *, allowed):
-    return {"s": np.where(allowed, dmasked, 0)}
+    return {"s": select(allowed, dmasked)}

@@ -35,16 +35,29 @@ def across(dalpha, alpha, along, out=None):
     return np.multiply(alpha, np.subtract(dalpha, along, out=out), out=out)
 
 
-def more(s, m, z, out=None):
-    """One tile more of rows whose scores so far had the maximum m and, shifted by it, the sum of exponentials z.
+def more(s, m, z, reach=np.inf, out=None):
+    """One tile more of rows whose scores so far were shifted by m and, so shifted, had the sum of exponentials z.
 
-    Returns e, the tile's own exponentials, written over s or into out; the factor for what was summed with the old
-    shift; m and z.
+    The shift grows only where exp would come near the end of its range: 0 will do where a row's scores stay within a
+    small `reach` on both sides. Returns e, the tile's own exponentials, written over s or into out; the factor for
+    what was summed with the old shift; m and z.
     """
     out = s if out is None else out
-    m, old = np.maximum(m, np.max(s.real, axis=-1, keepdims=True, initial=-np.inf)), m
-    e, factor = np.exp(np.subtract(s, unshifted(m), out=out), out=out), np.exp(old - unshifted(m))
+    old, m = m, shift(s, m, reach)
+    less = unshifted(m)
+    e = np.exp(np.subtract(s, less, out=out) if less.any() else s, out=out)
+    factor = np.exp(old - less)
     return e, factor, m, z * factor + row_sums(e)
+
+
+def shift(s, m, reach):
+    """The shift of more(): each row's depends on the row alone."""
+    room = np.log(np.finfo(s.dtype).max) / 4
+    small = reach <= room
+    if np.all(small):
+        return np.maximum(m, 0)
+    top = np.max(s.real, axis=-1, keepdims=True, initial=-np.inf)
+    return np.where(small, np.maximum(m, 0), np.where(top > m + room, top, m))
 
 
 def row_sums(e):
@@ -61,9 +74,9 @@ def known(s, lse):
     return np.exp(np.subtract(s, unshifted(lse), out=s), out=s)
 
 
-def shifted(e, m, lse):
-    """The same, from the exponentials that were shifted by m."""
-    return e * np.exp(unshifted(m) - unshifted(lse))
+def share(m, lse):
+    """What the exponentials that were shifted by m are multiplied with to be the weights."""
+    return np.exp(unshifted(m) - unshifted(lse))
 
 
 def unshifted(m):

@@ -16,10 +16,10 @@ def forward(q, k):
     return q @ np.swapaxes(k, -1, -2), {"q": q, "k": k}
 
 
-def largest(q, k):
-    """What no score of these exceeds, up or down: the inequality of Cauchy and Schwarz."""
-    longest_q, longest_k = (np.einsum("...d,...d->...", x, x).max(initial=0) for x in (q, k))
-    return np.sqrt(longest_q * longest_k)
+def reach(q, k):
+    """What no score of a query exceeds, up or down, as [... i 1]: the inequality of Cauchy and Schwarz."""
+    q, k = (np.einsum("...d,...d->...", x, x)[..., None] for x in (q, k))
+    return np.sqrt(q * np.max(k, axis=-2, keepdims=True, initial=0))
 
 
 def backward(ds, *, q, k):

@@ -33,7 +33,7 @@ class Cell(Sendable):
         self.store, self.stored = problem.store.get(task.number), 0
         self.pipeline, self.cutter, self.tile = problem.pipeline, problem.cutter, problem.tile
         self.options, self.dtype, self.normalizer = problem.options, problem.dtype, problem.normalizer
-        self.small = problem.small
+        self.bounded = problem.exponential and problem.dtype.kind == "f" and hasattr(problem.pipeline.score, "reach")
         self.leading = tuple(s.stop - s.start for s in lead)
         self.place = problem.place.at(lead)
         self.given = problem.cutter.lead(problem.given, lead)
@@ -96,6 +96,14 @@ class Block:
             s, taped = op.forward(s, **arguments)
             steps[name] = op, taped
         return s, steps
+
+    def reach(self, given, place):
+        """What no score of a row exceeds, up or down; inf where that is not known without the scores.
+
+        Not asked behind a mask: a key that a query does not see is not to change a bit of its result.
+        """
+        known = self.cell.bounded and place.allowed is None and (self.early or self.factor is None)
+        return self.cell.pipeline.score.reach(self.q, given["k"]) if known else np.inf
 
     def free(self, s, steps):
         """The scores at all the leading axes, in an array that nobody else holds."""

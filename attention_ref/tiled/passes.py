@@ -35,11 +35,11 @@ def attend(block, stop, kept):
         shape, s = s.shape, block.free(s, steps)
         if watched:
             empty &= np.isneginf(s.real).all(axis=-1)
-        e, factor = rows.take(s, cell.kept_array(s.shape))
+        e, factor = rows.take(s, block.reach(given, place), cell.kept_array(s.shape))
         if cell.keeps:
             kept.append((e, rows.m, steps, shape))
         weights, _ = block.dropped(e, given)
-        part, _ = weighted_sum.forward(weights, given["v"], place.allowed)
+        part = weighted_sum.selected_matmul(weights, given["v"], place.allowed)
         if o is None:
             o = part
         else:
@@ -59,22 +59,7 @@ def summed(block):
     """What takes the scores of a block's rows, tile by tile."""
     if not hasattr(block.cell.normalizer, "LSE"):
         return Local(block.cell.normalizer)
-    return Small(block.cell.dtype) if block.cell.small else Online(block)
-
-
-class Small:
-    """Softmax over rows whose scores are small enough to go without a shift, so that nothing is scaled again."""
-
-    def __init__(self, dtype):
-        self.m, self.z = np.zeros((1, 1), dtype), np.zeros((1, 1), dtype)
-
-    def take(self, s, out):
-        e = np.exp(s, out=s if out is None else out)
-        self.z = self.z + softmax.row_sums(e)
-        return e, 1
-
-    def finish(self, o, shape):
-        return finished(o, self.m, self.z, shape)
+    return Online(block)
 
 
 class Online:
@@ -87,19 +72,15 @@ class Online:
             self.m = sink.real
             self.z = softmax.known(np.array(sink), self.m)
 
-    def take(self, s, out):
-        e, factor, self.m, self.z = softmax.more(s, self.m, self.z, out)
+    def take(self, s, reach, out):
+        e, factor, self.m, self.z = softmax.more(s, self.m, self.z, reach, out)
         return e, factor
 
     def finish(self, o, shape):
-        return finished(o, self.m, self.z, shape)
-
-
-def finished(o, m, z, shape):
-    """{lse} of rows whose sum is complete; divides o by it."""
-    divisor, lse = softmax.whole(m, z)
-    o /= divisor
-    return {"lse": np.broadcast_to(lse[..., 0], shape)}
+        """{lse} of rows whose sum is complete; divides o by it."""
+        divisor, lse = softmax.whole(self.m, self.z)
+        o /= divisor
+        return {"lse": np.broadcast_to(lse[..., 0], shape)}
 
 
 class Local:
@@ -110,7 +91,7 @@ class Local:
     def __init__(self, op):
         self.op = op
 
-    def take(self, s, out):
+    def take(self, s, reach, out):
         return self.op.forward(s)[0], 1
 
     def finish(self, o, shape):
@@ -171,12 +152,12 @@ def retract(block, totals, seen, stop):
     online = lse is not None
     kept = iter(cell.kept[block.rows.start] if cell.kept else ())
     for keys, given, place in block.tiles(stop):
-        alpha, taped, steps, shape = weights_again(block, given, place, lse, next(kept, None))
-        weights, mask = block.dropped(alpha, given)
-        d = weighted_sum.backward(do, alpha=weights, v=given["v"], allowed=place.allowed)
+        e, share, taped, steps, shape = weights_again(block, given, place, lse, next(kept, None))
+        weights, mask = block.dropped(e, given)
+        d = weighted_sum.backward(do * share, alpha=weights, v=given["v"], allowed=place.allowed)
         dalpha = d["alpha"] if mask is None else dropout.backward(d["alpha"], **mask)["alpha"]
         ds = (
-            softmax.across(dalpha, alpha, along, out=dalpha)
+            softmax.across(dalpha, e, along * share, out=dalpha)
             if online
             else cell.normalizer.backward(dalpha, **taped)["s"]
         )
@@ -195,15 +176,19 @@ def retract(block, totals, seen, stop):
 
 
 def weights_again(block, given, place, lse, kept):
-    """(the weights of a tile as forward had them, the normalizer's tape, the steps, the shape of its scores)"""
+    """(a tile's weights but for a factor of each row, that factor, the normalizer's tape, the steps, the scores' shape)
+
+    The factor goes with the row's cotangent instead: that is shorter than the row.
+    """
     if kept is not None:
         e, m, steps, shape = kept
-        return softmax.shifted(e, m, lse), None, steps, shape
+        return e, softmax.share(m, lse), None, steps, shape
     s, steps = block.scores(given, place)
     shape, s = s.shape, block.free(s, steps)
     if lse is not None:
-        return softmax.known(s, lse), None, steps, shape
-    return *block.cell.normalizer.forward(s), steps, shape
+        return softmax.known(s, lse), 1, None, steps, shape
+    alpha, taped = block.cell.normalizer.forward(s)
+    return alpha, 1, taped, steps, shape
 
 
 def along_alpha(saved):

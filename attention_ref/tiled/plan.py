@@ -18,12 +18,16 @@ TASKS = 16
 
 @dataclass(frozen=True)
 class Tile:
-    """The most queries, keys and neighbors on the last leading axis that one tile holds, and the least keys."""
+    """The most queries, keys and neighbors on the last leading axis that one tile holds, and the least keys.
+
+    `worth` is how many scores a task has at least, where its queries are enough.
+    """
 
     rows: int
     keys: int
     heads: int
     grain: int
+    worth: int
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,16 @@ def choose(tile, place, hidden, lead, shared):
     """The tile: as many numbers as the caches like, `hidden` for each score; on few queries where a band is cut out."""
     room, queries, keys = max(TILE_SCORES // hidden, 64), place.queries, place.keys
     if sizes(tile):
-        rows, columns = sizes(tile)
+        (rows, columns), worth = sizes(tile), 1
     else:
         positional = place.mask is not None and place.mask.positional
         rows = max(32, min(SIDE // 2, queries // 8)) if positional else SIDE
         rows = min(rows, max(8, int(room**0.5)))
         together = neighbors(HEADS, lead, shared) if positional else 1
-        columns = max(min(room // rows // together, SIDE), min(room // rows, rows), 1)
+        columns, worth = max(min(room // rows // together, SIDE), min(room // rows, rows), 1), 2 * room
     rows, columns = max(min(rows, queries), 1), max(min(columns, keys), 1)
     heads = max(room // (rows * columns), 1)
-    return Tile(rows, columns, neighbors(heads, lead, shared), min(columns, max(rows // 2, 16)))
+    return Tile(rows, columns, neighbors(heads, lead, shared), min(columns, max(rows // 2, 16)), worth)
 
 
 def neighbors(most, lead, shared):
@@ -75,7 +79,7 @@ def neighbors(most, lead, shared):
     return max((n for n in range(1, min(most, together) + 1) if together % n == 0), default=1)
 
 
-def tasks(leading, queries, tile, kept):
+def tasks(leading, queries, keys, tile, kept):
     """The tasks, in the order in which their results are added up: the same whoever computes them.
 
     The first tasks keep their exponentials for backward, `kept` bytes for each query, as far as they fit.
@@ -88,7 +92,8 @@ def tasks(leading, queries, tile, kept):
         places.append([slice(n, min(n + tile.heads, last)) for n in range(0, last, tile.heads)])
     cells = list(product(*places))
     blocks = ceil(queries / tile.rows)
-    chunk = max(1, blocks * len(cells) // TASKS) * tile.rows
+    worthwhile = ceil(tile.worth / (tile.rows * max(keys, 1) * tile.heads))
+    chunk = max(1, blocks * len(cells) // TASKS, min(worthwhile, blocks)) * tile.rows
     starts = range(0, queries, chunk)
     out = [Task(cell, slice(n, min(n + chunk, queries))) for n in reversed(starts) for cell in cells]
     fit = KEPT_BYTES // (kept * min(chunk, queries) * tile.heads) if kept else 0

@@ -37,12 +37,11 @@ class Problem(Sendable):
         self.cutter = Cutter(arguments, {name: x.shape for name, x in self.given.items()}, self.leading[-1:])
         width = hidden(pipeline.score, arguments, self.given)
         self.tile = choose(tile, self.place, width, self.leading, self.cutter.shared.values())
-        self.small = self.scores_are_small()
         self.arrange()
 
     def arrange(self):
         self.kept, self.store, self.key_tiles = {}, {}, {}
-        self.tasks = tasks(self.leading, self.place.queries, self.tile, self.bytes_kept())
+        self.tasks = tasks(self.leading, self.place.queries, self.place.keys, self.tile, self.bytes_kept())
 
     def chosen(self, rows=None, keys=None):
         """The same problem with only these queries, or only these keys."""
@@ -63,21 +62,6 @@ class Problem(Sendable):
     def exponential(self):
         """Whether the weights are exponentials of the score itself, but for its scale."""
         return hasattr(self.normalizer, "LSE") and not ADJUSTED & self.given.keys()
-
-    def scores_are_small(self):
-        """Whether exp can neither overflow nor lose a digit without the shift by the row's maximum.
-
-        Not asked behind a mask: a key that a query does not see is not to change a bit of its result.
-        """
-        sink = "sink" in self.given or hasattr(self.normalizer, "sink")
-        plain = self.exponential and self.place.mask is None and not sink and self.dtype.kind == "f"
-        if not plain or not hasattr(self.pipeline.score, "largest"):
-            return False
-        q, k = self.given["q"], self.given["k"]
-        factor = self.pipeline.factor(q, self.given)
-        with np.errstate(all="ignore"):
-            most = self.pipeline.score.largest(q, k) * (1 if factor is None else np.max(np.abs(factor), initial=0))
-            return bool(most + np.log(self.place.keys) < np.log(np.finfo(self.dtype).max) / 2)
 
     @property
     def outputs(self):

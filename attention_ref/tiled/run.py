@@ -6,6 +6,7 @@ from threading import Event
 
 import numpy as np
 
+from attention_ref.tiled import threads
 from attention_ref.tiled.blas import cores, one_thread, one_thread_possible
 from attention_ref.tiled.progress import Progress
 from attention_ref.tiled.share import Shared
@@ -21,7 +22,7 @@ def run(work, problem, executor, take):
     if workers == 1 and executor is None:
         alone(work, problem, take)
     elif executor is None:
-        with one_thread(), ThreadPoolExecutor(min(workers, len(problem.tasks))) as own:
+        with one_thread(), threads.lent(workers) as own:
             collect(Threads(work, problem, own), problem, workers, take)
     elif isinstance(executor, ThreadPoolExecutor):
         with one_thread():
@@ -38,7 +39,7 @@ def run(work, problem, executor, take):
 def worker_count(executor):
     """How many tasks run at once; an executor that does not say gets enough to keep a cluster busy."""
     if executor is None:
-        return cores() if one_thread_possible() else 1
+        return cores() if one_thread_possible() and not threads.inside() else 1
     return getattr(executor, "_max_workers", None) or 16
 
 
