@@ -17,8 +17,10 @@ class Band(Mask):
     def allows(self, i, j, p):
         if self.left is None and self.right is None:
             return np.ones(np.broadcast_shapes(j.shape, p.shape), bool)
-        behind = True if self.left is None else j >= p - self.left
-        return behind & (True if self.right is None else j <= p + self.right)
+        if self.right is None:
+            return j >= p - self.left
+        ahead = j <= p + self.right
+        return ahead if self.left is None else ahead & (j >= p - self.left)
 
     def status(self, rows, keys, offset=0):
         low, high = span(rows, keys, offset)

@@ -12,6 +12,9 @@ from attention_ref.tiled.progress import Progress
 from attention_ref.tiled.share import Shared
 
 
+AHEAD = 2
+
+
 class WorkerLost(RuntimeError):
     """A worker of the executor died before it gave its part of the result."""
 
@@ -52,7 +55,7 @@ def alone(work, problem, take):
 
 
 def collect(crew, problem, workers, take):
-    """Keep every worker busy, with one more task waiting; results are taken in the order of the tasks."""
+    """Keep every worker busy, with tasks waiting behind; results are taken in the order of the tasks, be one slow."""
     waiting, progress = deque(), Progress(len(problem.tasks))
 
     def finish():
@@ -71,7 +74,7 @@ def collect(crew, problem, workers, take):
         with progress:
             for task in problem.tasks:
                 waiting.append((task, crew.start(task)))
-                if len(waiting) > workers:
+                if len(waiting) > AHEAD * workers:
                     finish()
             while waiting:
                 finish()
