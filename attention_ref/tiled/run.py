@@ -11,7 +11,6 @@ from attention_ref.tiled.blas import cores, one_thread, one_thread_possible
 from attention_ref.tiled.progress import Progress
 from attention_ref.tiled.share import Shared
 
-
 AHEAD = 2
 
 
