@@ -129,7 +129,8 @@ class SampledRunner(whole.Runner):
         return self.cut(self.whole, trouble)
 
     def pull(self, results):
-        return self.cut(*super().pull(self.whole))
+        found, self.whole = super().pull(self.whole), {}
+        return self.cut(*found)
 
     def cut(self, results, trouble):
         """The results at the sample; trouble where one has not the shape of the whole, or a NaN anywhere."""

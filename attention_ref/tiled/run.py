@@ -11,7 +11,7 @@ from attention_ref.tiled.blas import cores, one_thread, one_thread_possible
 from attention_ref.tiled.progress import Progress
 from attention_ref.tiled.share import Shared
 
-AHEAD = 2
+AHEAD_BYTES = 2**26
 
 
 class WorkerLost(RuntimeError):
@@ -54,8 +54,12 @@ def alone(work, problem, take):
 
 
 def collect(crew, problem, workers, take):
-    """Keep every worker busy, with tasks waiting behind; results are taken in the order of the tasks, be one slow."""
+    """Keep every worker busy, be one of them slow: tasks wait behind, fewer where their results are large.
+
+    Results are taken in the order of the tasks.
+    """
     waiting, progress = deque(), Progress(len(problem.tasks))
+    most = workers + max(1, min(workers, AHEAD_BYTES // max(map(problem.room, problem.tasks), default=1)))
 
     def finish():
         task, future = waiting[0]
@@ -73,7 +77,7 @@ def collect(crew, problem, workers, take):
         with progress:
             for task in problem.tasks:
                 waiting.append((task, crew.start(task)))
-                if len(waiting) > AHEAD * workers:
+                if len(waiting) == most:
                     finish()
             while waiting:
                 finish()
