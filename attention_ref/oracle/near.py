@@ -186,9 +186,12 @@ def matmul(a, b):
     count = (a.upper > 0).astype(float) @ (b.upper > 0).astype(float)
     depth = count + 1 + a.depth.max(initial=0) + b.depth.max(initial=0)
     fresh_a, fresh_b = a.operand(), b.operand()
-    inherited = (a.inherited + fresh_a) @ b.inherited + a.inherited @ b.upper + a.upper @ b.inherited
-    inherited = inherited + scattered(fresh_a, b.upper + fresh_b, a.model) + scattered(a.upper, fresh_b, a.model)
-    inherited = inherited + a.inherited @ fresh_b + np.where(count > 0, 2 * (count + 1) * a.model.tiny, 0)
+    inherited = np.where(count > 0, 2 * (count + 1) * a.model.tiny, 0)
+    if a.inherited.any():
+        inherited += a.inherited @ (b.upper + b.inherited + fresh_b)
+    if b.inherited.any():
+        inherited += (a.upper + fresh_a) @ b.inherited
+    inherited += scattered(fresh_a, b.upper + fresh_b, a.model) + scattered(a.upper, fresh_b, a.model)
     return stored(a.value @ b.value, a.size @ b.size, depth, inherited, a.model)
 
 
