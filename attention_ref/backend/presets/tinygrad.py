@@ -2,7 +2,7 @@
 
 from attention_ref.backend.presets.preset import DEAD, LEAK, Known, Preset, four_axes, refuse, top_left
 
-TESTED = "0.14.0"
+TESTED = "0.13.0"
 
 
 def sdpa(function, q, k, v, *, allowed=None, bias=None, causal=False, align=None):
@@ -28,6 +28,7 @@ PRESETS = (
         dtypes=("float32", "float64", "float16"),
         models={"float16": "f16"},
         known=(LEAK, NAN_ROWS),
-        note="its softmax is in the dtype of the inputs, so float16 is bounded operation by operation",
+        note="its softmax is in the dtype of the inputs, so float16 is bounded operation by operation; its x86 "
+        "assembler rounds products too before they are added, and dq of values-tiny is then 2.4 times the bound",
     ),
 )
