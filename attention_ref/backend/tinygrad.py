@@ -1,9 +1,13 @@
 """tinygrad: tensors are copied; the backward is Tensor.gradient.
 
-Its CPU device compiles with clang; DEV names another device, such as PYTHON, its interpreter, which is slow.
+Its CPU device compiles with clang, or with the x86 assembler of 0.13, which needs no other program; that of 0.14 does.
+DEV names another device, such as PYTHON, its interpreter, which is slow.
 """
 
 import os
+import platform
+from dataclasses import replace
+from importlib.metadata import version
 from shutil import which
 from subprocess import CalledProcessError
 
@@ -11,6 +15,16 @@ import numpy as np
 
 from attention_ref.backend.adapter import Adapter, exact, narrow
 from attention_ref.errors import OptionError, Unsupported
+
+
+def compiles():
+    """Whether the compiler that it calls for the CPU is here."""
+    return which(os.environ.get("CC", "clang")) is not None
+
+
+def assembles():
+    """Whether its own assembler makes code for this CPU without a compiler."""
+    return platform.machine().lower() in ("x86_64", "amd64") and version("tinygrad").startswith("0.13.")
 
 
 class TinyGrad(Adapter):
@@ -22,6 +36,8 @@ class TinyGrad(Adapter):
 
     def __init__(self, device=None):
         super().__init__(device)
+        if not compiles() and assembles():
+            self.assemble()
         try:
             self.place() or self.xp.Device.DEFAULT
         except RuntimeError:
@@ -35,9 +51,22 @@ class TinyGrad(Adapter):
     @classmethod
     def lacking(cls, device=None):
         sentence = super().lacking(device)
-        if sentence or device not in (None, "cpu") or "DEV" in os.environ or which(os.environ.get("CC", "clang")):
+        named = device not in (None, "cpu") or os.environ.get("DEV", "CPU").upper() != "CPU"
+        if sentence or named or compiles() or assembles():
             return sentence
-        return "compiles for the CPU with clang: install clang, or name another device in the variable DEV"
+        return (
+            "compiles for the CPU with clang: install clang, or on x86-64 pip install 'tinygrad==0.13.0', "
+            "which has an assembler, or name another device in the variable DEV"
+        )
+
+    def assemble(self):
+        """Choose the assembler for the CPU, unless DEV names how; the default device stays."""
+        from tinygrad.helpers import DEV, Target
+
+        if not DEV.target("CPU").renderer:
+            named = [one for one in DEV.value if one.device] or [Target(self.xp.Device.DEFAULT)]
+            named = [replace(one, renderer="X86") if one.device == "CPU" else one for one in named]
+            DEV.value = list(dict.fromkeys([*named, Target("CPU", "X86")]))
 
     def place(self):
         """The device that was asked for; None for tinygrad's own choice."""
@@ -45,8 +74,6 @@ class TinyGrad(Adapter):
 
     @property
     def version(self):
-        from importlib.metadata import version
-
         return version("tinygrad")
 
     def owns(self, x):

@@ -1,8 +1,8 @@
 """tinygrad: Tensor.scaled_dot_product_attention."""
 
-from attention_ref.backend.presets.preset import DEAD, LEAK, Known, Preset, four_axes, refuse, top_left
+from attention_ref.backend.presets.preset import BY_OPERATION, DEAD, LEAK, Known, Preset, four_axes, refuse, top_left
 
-TESTED = "0.14.0"
+TESTED = "0.13.0"
 
 
 def sdpa(function, q, k, v, *, allowed=None, bias=None, causal=False, align=None):
@@ -26,8 +26,9 @@ PRESETS = (
         TESTED,
         rules={"scaled_dot": {}},
         dtypes=("float32", "float64", "float16"),
-        models={"float16": "f16"},
+        models=BY_OPERATION,
         known=(LEAK, NAN_ROWS),
-        note="its softmax is in the dtype of the inputs, so float16 is bounded operation by operation",
+        note="its softmax is in the dtype of the inputs, so narrow ones are bounded operation by operation; its "
+        "x86 assembler rounds float16 products too before they are added: dq of values-tiny is 2.4 times the bound",
     ),
 )
