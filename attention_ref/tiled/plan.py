@@ -12,7 +12,7 @@ from attention_ref.errors import OptionError
 SIDE = 512
 TILE_SCORES = SIDE**2
 HEADS = 4
-KEPT_BYTES = 2**25
+KEPT_BYTES, KEPT_SHARE = 2**27, 1 / 8
 TASKS = 16
 
 
@@ -82,7 +82,8 @@ def neighbors(most, lead, shared):
 def tasks(leading, queries, keys, tile, kept):
     """The tasks, in the order in which their results are added up: the same whoever computes them.
 
-    The first tasks keep their exponentials for backward, `kept` bytes for each query, as far as they fit.
+    The first tasks keep their exponentials for backward, `kept` bytes for each query, as far as they fit; none where
+    so few fit that the time is not worth the memory.
     """
     if not prod(leading) * queries:
         return []
@@ -92,11 +93,12 @@ def tasks(leading, queries, keys, tile, kept):
         places.append([slice(n, min(n + tile.heads, last)) for n in range(0, last, tile.heads)])
     cells = list(product(*places))
     blocks = ceil(queries / tile.rows)
-    worthwhile = ceil(tile.worth / (tile.rows * max(keys, 1) * tile.heads))
-    chunk = max(1, blocks * len(cells) // TASKS, min(worthwhile, blocks)) * tile.rows
+    least = min(ceil(tile.worth / (tile.rows * max(keys, 1) * tile.heads)), blocks)
+    chunk = max(1, blocks * len(cells) // TASKS, least) * tile.rows
     starts = range(0, queries, chunk)
     out = [Task(cell, slice(n, min(n + chunk, queries))) for n in reversed(starts) for cell in cells]
-    fit = KEPT_BYTES // (kept * min(chunk, queries) * tile.heads) if kept else 0
+    worthwhile = 0 < kept * prod(leading) * queries * KEPT_SHARE <= KEPT_BYTES
+    fit = KEPT_BYTES // (kept * min(chunk, queries) * tile.heads) if worthwhile else 0
     return [replace(task, number=n, keeps=n < fit) for n, task in enumerate(out)]
 
 
