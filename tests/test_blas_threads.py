@@ -33,13 +33,13 @@ def several():
 @pytest.fixture
 def seen(monkeypatch):
     """The numbers of threads inside the tile loop."""
-    found, product = [], weighted_sum.forward
+    found, product = [], weighted_sum.selected_matmul
 
     def watched(*arguments):
         found.extend(threads())
         return product(*arguments)
 
-    monkeypatch.setattr(weighted_sum, "forward", watched)
+    monkeypatch.setattr(weighted_sum, "selected_matmul", watched)
     monkeypatch.setattr("attention_ref.tiled.run.cores", lambda: 2)
     return found
 
@@ -64,7 +64,7 @@ def test_what_it_was_after_an_exception(several, monkeypatch):
         assert set(threads()) == {1}
         raise RuntimeError("in the middle of a tile")
 
-    monkeypatch.setattr(weighted_sum, "forward", broken)
+    monkeypatch.setattr(weighted_sum, "selected_matmul", broken)
     monkeypatch.setattr("attention_ref.tiled.run.cores", lambda: 2)
     with pytest.raises(RuntimeError, match="in the middle of a tile"):
         attend()

@@ -131,11 +131,11 @@ def test_an_interrupt_ends_at_once_and_cleanly():
 
 
 @pytest.fixture
-def two_threads(monkeypatch):
-    """A call's own threads are two, and BLAS is one thread already."""
+def three_threads(monkeypatch):
+    """A call has two threads beside its own, and BLAS is one thread already."""
     from attention_ref.tiled import run, threads
 
-    monkeypatch.setattr(run, "cores", lambda: 2)
+    monkeypatch.setattr(run, "cores", lambda: 3)
     monkeypatch.setattr(run, "one_thread_possible", lambda: True)
     yield
     threads.dismiss(threads.back())
@@ -145,7 +145,7 @@ def names():
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("attention"))
 
 
-def test_one_calls_threads_are_the_next_ones(two_threads):
+def test_one_calls_threads_are_the_next_ones(three_threads):
     arrays, do, options = problem()
     found = []
     for _ in range(2):
@@ -155,7 +155,7 @@ def test_one_calls_threads_are_the_next_ones(two_threads):
     assert found[0] == found[1]
 
 
-def test_calls_side_by_side_have_threads_of_their_own_and_leave_no_more_than_one_pair(two_threads):
+def test_calls_side_by_side_have_threads_of_their_own_and_leave_no_more_than_one_pair(three_threads):
     arrays, do, options = problem()
     want = ar.attention(*arrays, tile=16, **options).backward(do)
     with ThreadPoolExecutor(4) as callers:
@@ -165,28 +165,65 @@ def test_calls_side_by_side_have_threads_of_their_own_and_leave_no_more_than_one
     assert len(names()) <= 2
 
 
-def test_a_call_within_a_task_makes_no_more_threads(two_threads, monkeypatch):
+def test_a_call_within_a_task_makes_no_more_threads(three_threads, monkeypatch):
+    """In the thread that called, and in one that helps."""
     from attention_ref.tiled import passes
 
     arrays, _, options = problem()
-    want, found = ar.attention(*arrays, tile=16, **options).o, []
+    want, found, helped = ar.attention(*arrays, tile=16, **options).o, {}, threading.Event()
 
     def nested(cell, rows, stop, work=passes.forward):
-        if not found:
-            found.append(None)
-            found[0] = ar.attention(*arrays, tile=16, **options).o, names()
+        here = threading.current_thread()
+        if here not in found and len(found) < 9:
+            found[here] = None
+            found[here] = ar.attention(*arrays, tile=16, **options).o, names()
+            if here is not threading.main_thread():
+                helped.set()
+            assert helped.wait(10)
         return work(cell, rows, stop)
 
     monkeypatch.setattr(passes, "forward", nested)
     np.testing.assert_array_equal(ar.attention(*arrays, tile=16, **options).o, want)
-    np.testing.assert_array_equal(found[0][0], want)
-    assert len(found[0][1]) == 2
+    assert threading.main_thread() in found
+    for o, there in found.values():
+        np.testing.assert_array_equal(o, want)
+        assert len(there) == 2
 
 
-def test_an_error_dismisses_the_threads(two_threads, monkeypatch):
+def test_an_error_stops_and_dismisses_the_threads(three_threads, monkeypatch):
     from attention_ref.tiled import passes
 
-    monkeypatch.setattr(passes, "forward", fail)
+    begun, stopped = threading.Event(), []
+
+    def work(cell, rows, stop):
+        if threading.current_thread() is threading.main_thread():
+            assert begun.wait(10)
+            fail(cell, rows, stop)
+        begun.set()
+        stopped.append(stop.wait(10))
+        raise InterruptedError
+
+    monkeypatch.setattr(passes, "forward", work)
+    arrays, _, options = problem()
+    with pytest.raises(ZeroDivisionError, match="planted"):
+        ar.attention(*arrays, tile=16, **options)
+    assert stopped
+    assert all(stopped)
+    assert not names()
+
+
+def test_a_helpers_error_is_the_callers(three_threads, monkeypatch):
+    from attention_ref.tiled import passes
+
+    def work(cell, rows, stop, work=passes.forward):
+        if threading.current_thread() is not threading.main_thread():
+            failed.set()
+            fail(cell, rows, stop)
+        assert failed.wait(10)
+        return work(cell, rows, stop)
+
+    failed = threading.Event()
+    monkeypatch.setattr(passes, "forward", work)
     arrays, _, options = problem()
     with pytest.raises(ZeroDivisionError, match="planted"):
         ar.attention(*arrays, tile=16, **options)

@@ -11,7 +11,7 @@ from attention_ref.bench.machine import limit, rates
 from attention_ref.bench.memory import peak
 
 OURS = "tiled"
-PAUSE, QUICK = 0.3, 0.1  # seconds
+PAUSE, QUICK = 0.3, 0.5  # seconds
 
 
 def run(
@@ -54,7 +54,7 @@ def measure(arrays, rule, causal, backward, repeat):
 
 
 def steady(call):
-    """Seconds of a call; a quick one is repeated, as it is where it is used: threads take a while to find their cores."""
+    """Seconds of a call; a quick one is repeated, as it is where it is used: threads take a while to spread."""
     seconds = timed(call)
     if seconds > QUICK:
         return seconds

@@ -2,6 +2,7 @@
 
 from collections import deque
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import suppress
 from threading import Event
 
 import numpy as np
@@ -24,8 +25,8 @@ def run(work, problem, executor, take):
     if workers == 1 and executor is None:
         alone(work, problem, take)
     elif executor is None:
-        with one_thread(), threads.lent(workers) as own:
-            collect(Threads(work, problem, own), problem, workers, take)
+        with one_thread(), threads.lent(workers - 1) as helpers:
+            together(work, problem, helpers, workers - 1, take)
     elif isinstance(executor, ThreadPoolExecutor):
         with one_thread():
             collect(Threads(work, problem, executor), problem, workers, take)
@@ -41,7 +42,7 @@ def run(work, problem, executor, take):
 def worker_count(executor):
     """How many tasks run at once; an executor that does not say gets enough to keep a cluster busy."""
     if executor is None:
-        return cores() if one_thread_possible() and not threads.inside() else 1
+        return cores() if one_thread_possible() and not threads.busy() else 1
     return getattr(executor, "_max_workers", None) or 16
 
 
@@ -51,6 +52,41 @@ def alone(work, problem, take):
         for task in problem.tasks:
             take(task, quiet(work, problem.cell(task), task.rows, never))
             progress.step()
+
+
+def together(work, problem, pool, helpers, take):
+    """This thread and the helpers draw one task after the other; this one takes what is there in its turn."""
+    todo, waiting, done, stop = deque(problem.tasks), deque(problem.tasks), {}, Event()
+
+    def draw():
+        for task in drawn(todo):
+            done[task.number] = quiet(work, problem.cell(task), task.rows, stop)
+            yield
+
+    def receive():
+        while waiting and waiting[0].number in done:
+            task = waiting.popleft()
+            take(task, done.pop(task.number))
+            progress.step()
+
+    futures = [pool.submit(deque, draw(), 0) for _ in range(helpers)]
+    try:
+        with Progress(len(problem.tasks)) as progress:
+            for _ in draw():
+                receive()
+            for future in futures:
+                future.result()
+                receive()
+    except BaseException:
+        stop.set()
+        raise
+
+
+def drawn(todo):
+    """The tasks that this thread gets, of those that several draw from."""
+    with suppress(IndexError):
+        while True:
+            yield todo.popleft()
 
 
 def collect(crew, problem, workers, take):

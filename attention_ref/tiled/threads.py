@@ -1,4 +1,4 @@
-"""The threads that compute tiles where no executor is given: kept from one call to the next, gone after an error."""
+"""The threads that help where no executor is given: kept from one call to the next, gone after an error."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +16,15 @@ def lent(count):
     pool = back()
     if pool is None or pool._max_workers != count:
         dismiss(pool)
-        pool = ThreadPoolExecutor(count, "attention", initializer=setattr, initargs=(here, "ours", True))
+        pool = ThreadPoolExecutor(count, "attention", initializer=setattr, initargs=(here, "busy", True))
+    here.busy = True
     try:
         yield pool
     except BaseException:
         dismiss(pool)
         raise
+    finally:
+        here.busy = False
     idle.append(pool)
     while len(idle) > 1:
         dismiss(back())
@@ -40,6 +43,6 @@ def dismiss(pool):
         pool.shutdown()
 
 
-def inside():
-    """Is this one of the threads that are lent?"""
-    return getattr(here, "ours", False)
+def busy():
+    """Is this thread at work on the tasks of a call, so that a call within them is to do without help?"""
+    return getattr(here, "busy", False)
