@@ -63,5 +63,5 @@ if find_spec("tinygrad") and tinygrad.assembles():
         environment = {name: x for name, x in os.environ.items() if name not in ("CC", "DEV")}
         environment |= {"PATH": "", "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-p", "no:cacheprovider", "-k", WHOLE, SUITE]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=900)
         assert "8 passed" in done.stdout, done.stdout

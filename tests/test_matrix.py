@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,7 +78,8 @@ def test_the_matrix_of_a_library(monkeypatch, tmp_path, capsys):
     preset = Preset("made.up", "numpy", call, known=known, rules={"scaled_dot": {}}, dtypes=("float32",))
     far = Preset("far.away", "torch", call, dtypes=("float16",), device="cuda")
     monkeypatch.setattr(presets, "presets", lambda: {"made.up": preset, "far.away": far})
-    monkeypatch.setattr(matrix.subprocess, "run", in_process)
+    timed_out = matrix.subprocess.TimeoutExpired
+    monkeypatch.setattr(matrix, "subprocess", SimpleNamespace(run=in_process, TimeoutExpired=timed_out))
     readme, data = tmp_path / "README.md", tmp_path / "matrix.json"
     readme.write_text(f"before\n{matrix.BEGIN}\nold\n{matrix.END}\nafter\n")
     arguments = ["matrix", "--small", "--readme", str(readme), "--json", str(data)]
