@@ -11,7 +11,7 @@ from attention_ref.bench.machine import limit, rates
 from attention_ref.bench.memory import peak
 
 OURS = "tiled"
-PAUSE, QUICK = 0.3, 0.5  # seconds
+PAUSE, QUICK, SLOW = 0.3, 0.3, 2.0  # seconds
 
 
 def run(
@@ -54,9 +54,12 @@ def measure(arrays, rule, causal, backward, repeat):
 
 
 def steady(call):
-    """Seconds of a call; a quick one is repeated, as it is where it is used: threads take a while to spread."""
+    """Seconds of a call that is repeated, as it is where it is used: threads take a while to spread over the cores.
+
+    One that takes so long that this does not matter is made once.
+    """
     seconds = timed(call)
-    if seconds > QUICK:
+    if seconds > SLOW:
         return seconds
     for _ in range(2):
         taken = []
