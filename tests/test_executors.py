@@ -220,14 +220,16 @@ def test_a_helpers_error_is_the_callers(three_threads, monkeypatch):
             failed.set()
             fail(cell, rows, stop)
         assert failed.wait(10)
+        ran.append(rows)
         return work(cell, rows, stop)
 
-    failed = threading.Event()
+    failed, ran = threading.Event(), []
     monkeypatch.setattr(passes, "forward", work)
     arrays, _, options = problem()
     with pytest.raises(ZeroDivisionError, match="planted"):
         ar.attention(*arrays, tile=16, **options)
     assert not names()
+    assert len(ran) < 2
 
 
 def test_a_forked_child_has_threads_of_its_own():

@@ -134,6 +134,20 @@ def test_what_is_masked_stays_out_even_if_it_is_nan():
             same(gradient, want[name])
 
 
+@pytest.mark.parametrize("kept", [0, 2**27])
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"causal": True, "sink": np.nan}, {"k_lengths": 9}], ids=str)
+def test_a_nan_reaches_what_it_reaches_on_whole_matrices(options, kept, monkeypatch):
+    monkeypatch.setattr("attention_ref.tiled.plan.KEPT_BYTES", kept)
+    q, k, v, do = drawn(3, 23, 5)
+    q[:, 11] = np.nan
+    options = {name: np.asarray(x) if name in ("sink", "k_lengths") else x for name, x in options.items()}
+    whole, tiled = (ar.attention(q, k, v, tile=tile, **options) for tile in (None, (5, 7)))
+    np.testing.assert_allclose(tiled.o, whole.o, rtol=1e-12)
+    want, got = whole.backward(do), tiled.backward(do)
+    for name in "qkv":
+        np.testing.assert_array_equal(np.isnan(got[name]), np.isnan(want[name]), err_msg=name)
+
+
 @pytest.mark.parametrize(("size", "small"), [(1, True), (400, False)])
 def test_small_scores_need_no_shift_and_large_ones_get_it(size, small, monkeypatch):
     shifts = []
@@ -152,6 +166,26 @@ def test_the_shift_follows_small_and_large_scores_in_any_order(sizes, masked):
     inputs = {"q": towards, "k": np.abs(k) * np.repeat(sizes, 8)[:, None], "v": v}
     allowed = np.random.default_rng(1).random((24, 24)) < 0.8
     agree(inputs | ({"allowed": allowed} if masked else {}), "scaled_dot", (5, 8), tol=1e-11)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "score", "large", "small"), [("float32", 20, 1e35, 1e-36), ("float64", 170, 1e290, 1e-290)]
+)
+def test_values_and_cotangents_near_the_ends_of_the_range(dtype, score, large, small, masked):
+    """The shift may stay behind the largest score: e v does not overflow for it, nor do times its factor underflow."""
+    _, _, v, do = drawn(4, 8, 5, dtype=dtype)
+    q, k = np.ones((4, 4, 1), dtype), np.zeros((4, 8, 1), dtype)
+    k[:, 4:] = score
+    options = {"rule": "dot"} | ({"allowed": np.arange(8) != 1} if masked else {})
+    tol = 64 * score * np.finfo(dtype).eps
+    for v_size, do_size in ((large, 1), (1, small)):
+        values, cotangents = (v * v_size).astype(dtype), (do[:, :4] * do_size).astype(dtype)
+        whole, tiled = (ar.attention(q, k, values, tile=tile, **options) for tile in (None, (4, 4)))
+        np.testing.assert_allclose(tiled.o, whole.o, rtol=tol, atol=tol * v_size)
+        want, got = whole.backward(cotangents), tiled.backward(cotangents)
+        for name, size in {"v": do_size, "k": do_size * v_size, "q": do_size * v_size * score}.items():
+            np.testing.assert_allclose(got[name], want[name], rtol=tol, atol=tol * size, err_msg=name)
 
 
 def test_a_row_has_its_bits_from_what_it_sees():

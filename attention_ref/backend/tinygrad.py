@@ -51,7 +51,7 @@ class TinyGrad(Adapter):
     @classmethod
     def lacking(cls, device=None):
         sentence = super().lacking(device)
-        named = device not in (None, "cpu") or os.environ.get("DEV", "CPU").upper() != "CPU"
+        named = device not in (None, "cpu") or (os.environ.get("DEV") or "CPU").upper() != "CPU"
         if sentence or named or compiles() or assembles():
             return sentence
         return (

@@ -61,11 +61,16 @@ def steady(call):
     seconds = timed(call)
     if seconds > SLOW:
         return seconds
-    for _ in range(2):
-        taken = []
-        while sum(taken) < QUICK:
-            taken.append(timed(call))
-    return median(taken)
+    several(call)
+    return median(several(call))
+
+
+def several(call):
+    """The seconds of each of a few calls."""
+    taken = []
+    while sum(taken) < QUICK:
+        taken.append(timed(call))
+    return taken
 
 
 def timed(call):

@@ -35,24 +35,28 @@ def across(dalpha, alpha, along, out=None):
     return np.multiply(alpha, np.subtract(dalpha, along, out=out), out=out)
 
 
-def more(s, m, z, reach=np.inf, out=None):
+def more(s, m, z, room, reach=np.inf, out=None):
     """One tile more of rows whose scores so far were shifted by m and, so shifted, had the sum of exponentials z.
 
-    The shift grows only where exp would come near the end of its range: 0 will do where a row's scores stay within a
-    small `reach` on both sides. Returns e, the tile's own exponentials, written over s or into out; the factor for
-    what was summed with the old shift; m and z.
+    The shift grows only where a score exceeds it by more than `room`: 0 will do where a row's scores stay within a
+    `reach` no larger than that on both sides. Returns e, the tile's own exponentials, written over s or into out; the
+    factor for what was summed with the old shift; m and z.
     """
     out = s if out is None else out
-    old, m = m, shift(s, m, reach)
+    old, m = m, shift(s, m, room, reach)
     less = unshifted(m)
     e = np.exp(np.subtract(s, less, out=out) if less.any() else s, out=out)
     factor = np.exp(old - less)
     return e, factor, m, z * factor + row_sums(e)
 
 
-def shift(s, m, reach):
+def room(dtype):
+    """How far a score may exceed the shift without exp coming near the end of its range."""
+    return np.log(np.finfo(dtype).max) / 4
+
+
+def shift(s, m, room, reach):
     """The shift of more(): each row's depends on the row alone."""
-    room = np.log(np.finfo(s.dtype).max) / 4
     small = reach <= room
     if np.all(small):
         return np.maximum(m, 0)

@@ -6,6 +6,7 @@ row's lse, and the row's sum of dalpha * alpha is that of do * o.
 
 import numpy as np
 
+from attention_ref.arrays import select
 from attention_ref.layer import dropout, weighted_sum
 from attention_ref.mask import empty_row
 from attention_ref.normalize import softmax, softmax_sink
@@ -26,17 +27,34 @@ def forward(cell, rows, stop):
 
 
 def attend(block, stop, kept):
-    cell, o = block.cell, None
-    rows = summed(block)
-    watched = cell.options.get("empty_row", "zero") != "zero"
-    empty = np.ones(block.shape, bool)
+    """{o, lse, empty} of a block; o again with the largest shift where it has overflowed with a smaller one."""
+    out, empty = gathered(block, stop, kept if block.cell.keeps else None)
+    if "lse" in out and not np.isfinite(out["o"]).all():
+        again, _ = gathered(block, stop, None, room=0)
+        out["o"] = np.where(np.isfinite(out["o"]), out["o"], again["o"])
+    if watched(block.cell):
+        out["empty"] = empty
+        for _, weights, given in filled(block, empty):
+            out["o"] += weighted_sum.forward(weights, given["v"], empty[..., None])[0]
+    return out
+
+
+def watched(cell):
+    """Is it asked which rows are empty?"""
+    return cell.options.get("empty_row", "zero") != "zero"
+
+
+def gathered(block, stop, kept, room=None):
+    """({o, lse}, which rows are empty) of a block, over all the keys; what backward wants is put into `kept`."""
+    cell, o, empty = block.cell, None, np.ones(block.shape, bool)
+    rows = summed(block, room)
     for _, given, place in block.tiles(stop):
         s, steps = block.scores(given, place)
         shape, s = s.shape, block.free(s, steps)
-        if watched:
+        if watched(cell):
             empty &= np.isneginf(s.real).all(axis=-1)
-        e, factor = rows.take(s, block.reach(given, place), cell.kept_array(s.shape))
-        if cell.keeps:
+        e, factor = rows.take(s, block.reach(given, place), None if kept is None else cell.kept_array(s.shape))
+        if kept is not None:
             kept.append((e, rows.m, steps, shape))
         weights, _ = block.dropped(e, given)
         part = weighted_sum.selected_matmul(weights, given["v"], place.allowed)
@@ -47,33 +65,28 @@ def attend(block, stop, kept):
             o += part
     if o is None:
         o = np.zeros((*block.shape, cell.given["v"].shape[-1]), cell.dtype)
-    out = {"o": o} | rows.finish(o, block.shape)
-    if watched:
-        out["empty"] = empty
-        for _, weights, given in filled(block, empty, stop):
-            o += weighted_sum.forward(weights, given["v"], empty[..., None])[0]
-    return out
+    return {"o": o} | rows.finish(o, block.shape), empty
 
 
-def summed(block):
+def summed(block, room):
     """What takes the scores of a block's rows, tile by tile."""
     if not hasattr(block.cell.normalizer, "LSE"):
         return Local(block.cell.normalizer)
-    return Online(block)
+    return Online(block, room)
 
 
 class Online:
     """Softmax over rows that come tile by tile; a sink is what a row starts from."""
 
-    def __init__(self, block):
-        sink = sink_of(block.cell, block.given)
+    def __init__(self, block, room):
+        sink, self.room = sink_of(block.cell, block.given), softmax.room(block.cell.dtype) if room is None else room
         self.m, self.z = np.full((1, 1), -np.inf, block.cell.dtype).real, np.zeros((1, 1), block.cell.dtype)
         if sink is not None:
             self.m = sink.real
             self.z = softmax.known(np.array(sink), self.m)
 
     def take(self, s, reach, out):
-        e, factor, self.m, self.z = softmax.more(s, self.m, self.z, reach, out)
+        e, factor, self.m, self.z = softmax.more(s, self.m, self.z, self.room, reach, out)
         return e, factor
 
     def finish(self, o, shape):
@@ -85,8 +98,6 @@ class Online:
 
 class Local:
     """A normalizer whose weights each depend on their own score only."""
-
-    m = None
 
     def __init__(self, op):
         self.op = op
@@ -105,7 +116,7 @@ def sink_of(cell, given):
     return cell.normalizer.sink(given["q"])[..., None, None] if hasattr(cell.normalizer, "sink") else None
 
 
-def filled(block, empty, stop):
+def filled(block, empty):
     """(the keys, the weights of the empty rows behind dropout, the arguments) of every tile, where there are any."""
     cell = block.cell
     kind = cell.options["empty_row"]
@@ -150,14 +161,14 @@ def retract(block, totals, seen, stop):
     saved = {name: x[..., block.rows, :] for name, x in cell.saved.items()}
     do, lse, along = saved["do"], saved.get("lse"), along_alpha(saved)
     online = lse is not None
-    kept = iter(cell.kept[block.rows.start] if cell.kept else ())
+    kept, least = iter(cell.kept[block.rows.start] if cell.kept else ()), least_of(do) if cell.kept else 0
     for keys, given, place in block.tiles(stop):
-        e, share, taped, steps, shape = weights_again(block, given, place, lse, next(kept, None))
+        e, factor, taped, steps, shape = weights_again(block, given, place, lse, next(kept, None), least)
         weights, mask = block.dropped(e, given)
-        d = weighted_sum.backward(do * share, alpha=weights, v=given["v"], allowed=place.allowed)
+        d = weighted_sum.backward(do * factor, alpha=weights, v=given["v"], allowed=place.allowed)
         dalpha = d["alpha"] if mask is None else dropout.backward(d["alpha"], **mask)["alpha"]
         ds = (
-            softmax.across(dalpha, e, along * share, out=dalpha)
+            softmax.across(dalpha, e, along * factor, out=dalpha)
             if online
             else cell.normalizer.backward(dalpha, **taped)["s"]
         )
@@ -170,25 +181,37 @@ def retract(block, totals, seen, stop):
         sink = np.broadcast_to(sink_of(cell, block.given), along.shape)
         add(totals, {"sink": softmax_sink.sink_backward(along, softmax.known(np.array(sink), lse))})
     if "empty" in saved:
-        for keys, weights, given in filled(block, saved["empty"][..., 0], stop):
+        for keys, weights, given in filled(block, saved["empty"][..., 0]):
             dv = weighted_sum.backward(do, alpha=weights, v=given["v"], allowed=None)["v"]
             add(cell.cutter.along("j", totals, keys), {"v": dv})
 
 
-def weights_again(block, given, place, lse, kept):
+def least_of(do):
+    """The least number in these that is not zero."""
+    return np.min(np.abs(do), where=do != 0, initial=np.inf)
+
+
+def weights_again(block, given, place, lse, kept, least):
     """(a tile's weights but for a factor of each row, that factor, the normalizer's tape, the steps, the scores' shape)
 
-    The factor goes with the row's cotangent instead: that is shorter than the row.
+    The factor goes with the row's cotangent instead, which is shorter than the row, unless `least` of these would
+    lose digits below the end of the range. A row whose lse is NaN has no weight where it may not attend.
     """
     if kept is not None:
         e, m, steps, shape = kept
-        return e, softmax.share(m, lse), None, steps, shape
-    s, steps = block.scores(given, place)
-    shape, s = s.shape, block.free(s, steps)
-    if lse is not None:
-        return softmax.known(s, lse), 1, None, steps, shape
-    alpha, taped = block.cell.normalizer.forward(s)
-    return alpha, 1, taped, steps, shape
+        factor, form = softmax.share(m, lse), np.finfo(e.dtype)
+        if not np.min(factor, initial=1) * least >= form.tiny / form.eps:
+            e, factor = e * factor, 1
+    else:
+        s, steps = block.scores(given, place)
+        shape, s = s.shape, block.free(s, steps)
+        if lse is None:
+            alpha, taped = block.cell.normalizer.forward(s)
+            return alpha, 1, taped, steps, shape
+        e, factor = softmax.known(s, lse), 1
+    if place.allowed is not None and np.isnan(lse).any():
+        e = select(place.allowed, e)
+    return e, factor, None, steps, shape
 
 
 def along_alpha(saved):

@@ -26,7 +26,7 @@ def run(work, problem, executor, take):
         alone(work, problem, take)
     elif executor is None:
         with one_thread(), threads.lent(workers - 1) as helpers:
-            together(work, problem, helpers, workers - 1, take)
+            together(work, problem, helpers, min(workers, len(problem.tasks)) - 1, take)
     elif isinstance(executor, ThreadPoolExecutor):
         with one_thread():
             collect(Threads(work, problem, executor), problem, workers, take)
@@ -60,7 +60,11 @@ def together(work, problem, pool, helpers, take):
 
     def draw():
         for task in drawn(todo):
-            done[task.number] = quiet(work, problem.cell(task), task.rows, stop)
+            try:
+                done[task.number] = quiet(work, problem.cell(task), task.rows, stop)
+            except BaseException:
+                todo.clear()
+                raise
             yield
 
     def receive():
@@ -69,8 +73,8 @@ def together(work, problem, pool, helpers, take):
             take(task, done.pop(task.number))
             progress.step()
 
-    futures = [pool.submit(deque, draw(), 0) for _ in range(helpers)]
     try:
+        futures = [pool.submit(deque, draw(), 0) for _ in range(helpers)]
         with Progress(len(problem.tasks)) as progress:
             for _ in draw():
                 receive()

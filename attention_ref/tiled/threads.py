@@ -12,13 +12,13 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def lent(count):
-    """A pool of `count` threads, for one call alone; the last pool that came back whole is lent again."""
+    """A pool of `count` threads, for one call alone; one pool that came back whole is kept to be lent again."""
     pool = back()
     if pool is None or pool._max_workers != count:
         dismiss(pool)
         pool = ThreadPoolExecutor(count, "attention", initializer=setattr, initargs=(here, "busy", True))
-    here.busy = True
     try:
+        here.busy = True
         yield pool
     except BaseException:
         dismiss(pool)
