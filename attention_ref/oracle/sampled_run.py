@@ -32,7 +32,7 @@ class SampledTruth:
         arrays, self.options = ({n: widened(x) for n, x in d.items()} for d in (inputs.arrays, inputs.options))
         self.given, settings = rule.check(rule.named((), arrays | self.options))
         self.given |= settings
-        self.problem = Problem(rule.module, self.given, "auto")
+        self.problem = Problem(rule.module, self.given, "auto", keeps=False)
         self.cotangents = {"o": widened(inputs.do)}
         if with_dlse and "lse" in self.problem.outputs:
             self.cotangents["lse"] = widened(inputs.dlse)

@@ -22,11 +22,12 @@ PLACE = ("allowed", "q_lengths", "k_lengths", "q_segments", "k_segments", "mask"
 class Problem(Sendable):
     """The arguments by name with all their axes, where queries and keys stand, the tile and the tasks.
 
-    What forward gave and the cotangents are in `saved`, all of them as [... i something].
+    What forward gave and the cotangents are in `saved`, all of them as [... i something]. `keeps` says whether
+    exponentials may wait for backward.
     """
 
-    def __init__(self, pipeline, given, tile):
-        self.pipeline, self.normalizer, self.saved = pipeline, pipeline.normalizer(given), {}
+    def __init__(self, pipeline, given, tile, keeps=True):
+        self.pipeline, self.normalizer, self.saved, self.keeps = pipeline, pipeline.normalizer(given), {}, keeps
         self.place = Place(given["q"].shape[-2], given["v"].shape[-2], given)
         free = {name: x for name, x in given.items() if name not in PLACE}
         self.given = {name: x for name, x in free.items() if isinstance(x, np.ndarray)}
@@ -55,7 +56,7 @@ class Problem(Sendable):
 
     def bytes_kept(self):
         """How many bytes a row of scores takes if its exponentials wait for backward; 0 where they cannot."""
-        simple = self.exponential and not hasattr(self.pipeline.score, "HIDDEN")
+        simple = self.keeps and self.exponential and not hasattr(self.pipeline.score, "HIDDEN")
         return self.dtype.itemsize * self.place.keys if simple else 0
 
     @property

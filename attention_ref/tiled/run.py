@@ -3,7 +3,7 @@
 from collections import deque
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import suppress
-from threading import Event
+from threading import Event, Lock
 
 import numpy as np
 
@@ -55,8 +55,9 @@ def alone(work, problem, take):
 
 
 def together(work, problem, pool, helpers, take):
-    """This thread and the helpers draw one task after the other; this one takes what is there in its turn."""
+    """This thread and the helpers draw one task after the other; a result is taken by whoever completes its turn."""
     todo, waiting, done, stop = deque(problem.tasks), deque(problem.tasks), {}, Event()
+    progress, turn = Progress(len(problem.tasks)), Lock()
 
     def draw():
         for task in drawn(todo):
@@ -65,22 +66,18 @@ def together(work, problem, pool, helpers, take):
             except BaseException:
                 todo.clear()
                 raise
-            yield
-
-    def receive():
-        while waiting and waiting[0].number in done:
-            task = waiting.popleft()
-            take(task, done.pop(task.number))
-            progress.step()
+            with turn:
+                while waiting and waiting[0].number in done:
+                    first = waiting.popleft()
+                    take(first, done.pop(first.number))
+                    progress.step()
 
     try:
-        futures = [pool.submit(deque, draw(), 0) for _ in range(helpers)]
-        with Progress(len(problem.tasks)) as progress:
-            for _ in draw():
-                receive()
+        futures = [pool.submit(draw) for _ in range(helpers)]
+        with progress:
+            draw()
             for future in futures:
                 future.result()
-                receive()
     except BaseException:
         stop.set()
         raise
