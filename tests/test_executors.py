@@ -155,6 +155,14 @@ def test_one_calls_threads_are_the_next_ones(three_threads):
     assert found[0] == found[1]
 
 
+def test_no_thread_warns_of_inf_less_inf(three_threads):
+    """The gradients of a key are +inf from some queries and -inf from others: NaN, and nothing is said."""
+    arrays, do, _ = problem()
+    do = do * np.where(np.arange(67) % 32 < 16, np.inf, -np.inf)[:, None]
+    for _ in range(5):
+        assert np.isnan(ar.attention(*arrays, tile=16).backward(do)["v"]).all()
+
+
 def test_calls_side_by_side_have_threads_of_their_own_and_leave_no_more_than_one_pair(three_threads):
     arrays, do, options = problem()
     want = ar.attention(*arrays, tile=16, **options).backward(do)

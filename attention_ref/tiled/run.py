@@ -66,7 +66,7 @@ def together(work, problem, pool, helpers, take):
             except BaseException:
                 todo.clear()
                 raise
-            with turn:
+            with turn, np.errstate(all="ignore"):
                 while waiting and waiting[0].number in done:
                     first = waiting.popleft()
                     take(first, done.pop(first.number))
