@@ -61,7 +61,7 @@ def at_lead(x, lead, behind=0):
 
 
 def select(allowed, x, other=0.0):
-    """np.where(allowed, x, other), other than -0.0, by the bits: many times faster, without a branch an element."""
+    """np.where(allowed, x, other), by the bits: many times faster, for no element needs a branch; other is not -0.0."""
     if x.dtype not in (np.float32, np.float64):
         return np.where(allowed, x, other).astype(x.dtype, copy=False)
     bits = np.dtype(f"i{x.itemsize}")

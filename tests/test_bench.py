@@ -22,6 +22,16 @@ def test_every_contender_is_measured_or_left_out_for_a_reason(rule):
     assert ("the limit" in text) == (rule == "scaled_dot")
 
 
+@pytest.mark.parametrize(("first", "said", "calls"), [(0.2, 0.1, 8), (3.0, 3.0, 1)])
+def test_a_quick_call_is_timed_once_it_has_settled(first, said, calls, monkeypatch):
+    """Calls that are not counted while the threads spread, then the median of some; what takes seconds is made once."""
+    seconds = iter([first, 0.2, 0.09, 0.02, 0.1, 0.1, 0.05, 0.1])
+    taken = []
+    monkeypatch.setattr(bench, "timed", lambda call: taken.append(next(seconds)) or taken[-1])
+    assert bench.steady(None) == said
+    assert len(taken) == calls
+
+
 def test_the_command_writes_its_figures(tmp_path, capsys):
     out, plot = tmp_path / "b.json", tmp_path / "b.png"
     asked = ["--lengths", "8,16", "--heads", "1", "--width", "4", "--repeat", "1", "--forward"]

@@ -173,7 +173,10 @@ def test_the_shift_follows_small_and_large_scores_in_any_order(sizes, masked):
     ("dtype", "score", "large", "small"), [("float32", 20, 1e35, 1e-36), ("float64", 170, 1e290, 1e-290)]
 )
 def test_values_and_cotangents_near_the_ends_of_the_range(dtype, score, large, small, masked):
-    """The shift may stay behind the largest score: e v does not overflow for it, nor do times its factor underflow."""
+    """The shift may stay behind the largest score: e v does not overflow for it, nor do times its factor underflow.
+
+    An exponential is off by as many units as its score is large.
+    """
     _, _, v, do = drawn(4, 8, 5, dtype=dtype)
     q, k = np.ones((4, 4, 1), dtype), np.zeros((4, 8, 1), dtype)
     k[:, 4:] = score
@@ -251,8 +254,10 @@ def test_complex_step_and_autograd_go_through_tiles():
         a = ar.attention(q, k, v, causal=True, tile=tile)
         return (a.o * t).sum() + (a.lse * t[..., 0]).sum()
 
+    def along(q, tile):
+        return (grad(loss)(q, tile) * v).sum()
+
     same(grad(loss)(q, (4, 5)), grad(loss)(q, None))
-    along = lambda q, tile: (grad(loss)(q, tile) * v).sum()  # noqa: E731
     same(grad(along)(q, (4, 5)), grad(along)(q, None), 1e-11)
 
 

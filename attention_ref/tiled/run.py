@@ -12,8 +12,6 @@ from attention_ref.tiled.blas import cores, one_thread, one_thread_possible
 from attention_ref.tiled.progress import Progress
 from attention_ref.tiled.share import Shared
 
-AHEAD_BYTES = 2**26
-
 
 class WorkerLost(RuntimeError):
     """A worker of the executor died before it gave its part of the result."""
@@ -91,12 +89,8 @@ def drawn(todo):
 
 
 def collect(crew, problem, workers, take):
-    """Keep every worker busy, be one of them slow: tasks wait behind, fewer where their results are large.
-
-    Results are taken in the order of the tasks.
-    """
+    """Keep every worker busy, with one more task waiting; results are taken in the order of the tasks."""
     waiting, progress = deque(), Progress(len(problem.tasks))
-    most = workers + max(1, min(workers, AHEAD_BYTES // max(map(problem.room, problem.tasks), default=1)))
 
     def finish():
         task, future = waiting[0]
@@ -114,7 +108,7 @@ def collect(crew, problem, workers, take):
         with progress:
             for task in problem.tasks:
                 waiting.append((task, crew.start(task)))
-                if len(waiting) == most:
+                if len(waiting) > workers:
                     finish()
             while waiting:
                 finish()
