@@ -60,13 +60,16 @@ def at_lead(x, lead, behind=0):
     return x[(*(s if n != 1 else slice(None) for s, n in zip(lead[len(lead) - len(own) :], own, strict=True)), ...)]
 
 
-def select(allowed, x, other=0.0):
-    """np.where(allowed, x, other), by the bits: many times faster, for no element needs a branch; other is not -0.0."""
+def select(allowed, x, other=0.0, over=False):
+    """np.where(allowed, x, other), by the bits: many times faster, for no element needs a branch; other is not -0.0.
+
+    It may be written `over` x, which has all the axes of the result then.
+    """
     if x.dtype not in (np.float32, np.float64):
         return np.where(allowed, x, other).astype(x.dtype, copy=False)
     bits = np.dtype(f"i{x.itemsize}")
     ones = -np.asarray(allowed).astype(bits)
-    chosen = x.view(bits) & ones
+    chosen = np.bitwise_and(x.view(bits), ones, out=x.view(bits) if over else None)
     if other != 0:
         chosen |= ~ones & x.dtype.type(other).view(bits)
     return chosen.view(x.dtype)

@@ -1,6 +1,5 @@
 """Where one call's queries and keys stand: the offset, what is allowed, and what else depends on positions."""
 
-from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -30,16 +29,22 @@ class Place:
         if self.mask is not None:
             self.mask.check(queries, keys)
 
+    def another(self):
+        """A copy to change; a tile each makes one, so that copy.copy would be too slow."""
+        other = object.__new__(Place)
+        other.__dict__ |= self.__dict__
+        return other
+
     def at(self, lead):
         """The same place at a part of the leading axes, given as slices."""
-        part = copy(self)
+        part = self.another()
         part.mask = None if self.mask is None else self.mask.at(lead)
         part.offset = self.offset if np.ndim(self.offset) == 0 else at_lead(self.offset, lead)
         return part
 
     def chosen(self, rows=None, columns=None):
         """The same place with only these queries, or only these keys, by their indices."""
-        part = copy(self)
+        part = self.another()
         if rows is not None:
             part.rows, part.queries = rows, len(rows)
         if columns is not None:
@@ -48,7 +53,7 @@ class Place:
 
     def tile(self, rows, columns, given, everything=False):
         """A tile of this place, with the options that were cut for it; `everything` says that no mask reaches it."""
-        part = copy(self)
+        part = self.another()
         part.rows, part.columns, part.given = within(self.rows, rows), within(self.columns, columns), given
         part.mask = None if everything else self.mask
         return part

@@ -9,6 +9,7 @@ from attention_ref.attention import find
 from attention_ref.bench.contenders import contenders
 from attention_ref.bench.machine import limit, rates
 from attention_ref.bench.memory import peak
+from attention_ref.tiled.memory import release
 
 OURS = "tiled"
 PAUSE, QUICK, SLOW = 0.3, 0.3, 2.0  # seconds
@@ -44,6 +45,7 @@ def measure(arrays, rule, causal, backward, repeat):
     """
     calls, left_out = contenders(arrays, rule, causal, backward)
     times = {name: [] for name in calls}
+    release()
     peaks = {name: peak(call) for name, call in calls.items()}
     for _ in range(repeat):
         for name, call in calls.items():

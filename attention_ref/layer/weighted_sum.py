@@ -29,7 +29,7 @@ def backward(do, *, alpha, v, allowed):
         do = np.where(np.any(allowed, axis=-1, keepdims=True), do, 0)
     dalpha = do @ np.swapaxes(v, -1, -2)
     dv = np.swapaxes(alpha, -1, -2) @ do
-    return {"alpha": dalpha if allowed is None else select(allowed, dalpha), "v": dv}
+    return {"alpha": dalpha if allowed is None else select(allowed, dalpha, over=True), "v": dv}
 
 
 def selected_matmul(alpha, v, allowed):

@@ -84,4 +84,4 @@ def share(m, lse):
 
 
 def unshifted(m):
-    return np.where(np.isneginf(m.real), 0, m)
+    return np.where(m.real == -np.inf, 0, m)

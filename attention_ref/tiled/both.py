@@ -3,7 +3,7 @@
 import numpy as np
 
 from attention_ref.errors import OptionError
-from attention_ref.tiled import passes
+from attention_ref.tiled import memory, passes
 
 
 def run(*call):
@@ -15,10 +15,9 @@ def run(*call):
 
 def forward(problem, executor, out=None):
     """{o, lse, empty}; o is written into `out` where that fits."""
-    outputs = {name: np.zeros(shape, problem.dtype) for name, shape in problem.outputs.items()}
+    outputs = {name: memory.empty(shape, problem.dtype) for name, shape in problem.outputs.items()}
     if usable(out, outputs["o"].shape, problem.dtype):
         outputs["o"] = out
-        out[...] = 0
 
     def take(task, part):
         problem.kept[task.number] = part.pop("kept", None)
@@ -34,7 +33,7 @@ def forward(problem, executor, out=None):
 
 def backward(problem, executor, out=None):
     """The gradients by name, of a problem with what forward saved; written into `out` where that fits."""
-    grads = {name: np.zeros(x.shape, problem.dtype) for name, x in problem.given.items() if x.dtype.kind in "fc"}
+    grads = {name: memory.zeros(x.shape, problem.dtype) for name, x in problem.given.items() if x.dtype.kind in "fc"}
     for name, array in (out or {}).items():
         if name in grads and usable(array, grads[name].shape, problem.dtype):
             grads[name] = array

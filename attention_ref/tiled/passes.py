@@ -12,6 +12,7 @@ from attention_ref.mask import empty_row
 from attention_ref.normalize import softmax, softmax_sink
 from attention_ref.pipeline import RENAMED
 from attention_ref.place import FILL
+from attention_ref.tiled import memory
 from attention_ref.tiled.block import through
 from attention_ref.tiled.cut import add
 
@@ -136,7 +137,7 @@ def backward(cell, rows, stop):
     blocks = list(cell.blocks(rows))
     seen = hull(cell, blocks)
     shapes = cell.cutter.along("j", cell.cutter.along("i", cell.given, rows), seen)
-    totals = {name: np.zeros(x.shape, cell.dtype) for name, x in shapes.items() if x.dtype.kind in "fc"}
+    totals = {name: memory.zeros(x.shape, cell.dtype) for name, x in shapes.items() if x.dtype.kind in "fc"}
     for block in blocks:
         retract(block, cell.cutter.along("i", totals, moved(block.rows, rows)), seen, stop)
     return totals | {"keys": seen}

@@ -9,6 +9,7 @@ import numpy as np
 from attention_ref.errors import OptionError
 from attention_ref.heads import groups
 from attention_ref.place import Place
+from attention_ref.tiled import memory
 from attention_ref.tiled.block import Cell, Sendable
 from attention_ref.tiled.cut import Cutter
 from attention_ref.tiled.plan import choose, sizes, tasks
@@ -110,7 +111,7 @@ class Problem(Sendable):
             room = max(
                 prod(s.stop - s.start for s in task.lead) * (task.rows.stop - task.rows.start) for task in keeping
             )
-            rows = np.empty((len(keeping), room * self.place.keys), self.dtype)
+            rows = memory.empty((len(keeping), room * self.place.keys), self.dtype)
             self.store = {task.number: row for task, row in zip(keeping, rows, strict=True)}
 
     def cell(self, task):
