@@ -66,8 +66,8 @@ def problems(draw):
     rule = draw(st.sampled_from(["scaled_dot", "dot", "general", "additive", "concat_tanh_sum", "cosine", "key_norm"]))
     inputs = ar.rules[rule].example(0, i=i, j=j)
     d, c = inputs["q"].shape[-1], inputs["k"].shape[-1]
-    inputs |= {"q": rng.standard_normal((2, heads, i, d)), "k": rng.standard_normal((2, groups, j, c))}
-    inputs["v"] = rng.standard_normal((2, groups, j, 5))
+    for name, shape in {"q": (heads, i, d), "k": (groups, j, c), "v": (groups, j, 5)}.items():
+        inputs[name] = rng.standard_normal((*draw(st.sampled_from([(2,), (2,), (1,), ()])), *shape))
     yes = st.booleans()
     bias = rng.standard_normal(draw(st.sampled_from([(), (j,), (i, 1), (heads, 1, 1), (1, 1, i, j), (2, heads, i, j)])))
     normalize = draw(st.sampled_from(["softmax", "softmax", "softmax_off_by_one", "sigmoid"]))

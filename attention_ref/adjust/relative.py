@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from attention_ref.arrays import reduce_to
 from attention_ref.errors import OptionError
 
 SIGNATURE = "s[... i j] table[... n] bucket<n(... i j) -> biased[... i j]"
@@ -26,13 +27,13 @@ def forward(s, table, bucket):
     n, rows = table.shape[-1], prod(leading)
     at = np.arange(rows)[:, None, None], np.broadcast_to(bucket, (*leading, i, j)).reshape(rows, i, j)
     bias = np.broadcast_to(table, (*leading, n)).reshape(rows, n)[at]
-    return s + bias.reshape(*leading, i, j), {"at": at, "n": n}
+    return s + bias.reshape(*leading, i, j), {"at": at, "shape": (*leading, i, j), "n": n}
 
 
-def backward(dbiased, *, at, n):
-    *leading, i, j = dbiased.shape
+def backward(dbiased, *, at, shape, n):
+    *leading, i, j = shape
     dtable = np.zeros((prod(leading), n), dbiased.dtype)
-    np.add.at(dtable, at, dbiased.reshape(prod(leading), i, j))
+    np.add.at(dtable, at, reduce_to(dbiased, shape).reshape(prod(leading), i, j))
     return {"s": dbiased, "table": dtable.reshape(*leading, n)}
 
 

@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-LEAST, LARGE, MOST = 2**18, 2**23, 2**28
+LEAST, LARGE, MOST = 2**18, 2**22, 2**28
 idle = {}
 
 
