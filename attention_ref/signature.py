@@ -11,7 +11,7 @@ optional argument. `:positive` are numbers above 0, `:bool` a mask, `:int` integ
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -132,14 +132,8 @@ class Signature:
 
     def bind(self, owner, shapes, leads=None):
         """Check the shapes given by name against each other; `leads` stands in for their leading axes."""
-        given = [(argument, tuple(shapes[argument.name])) for argument in self.arguments if argument.name in shapes]
-        sizes = bind_letters(owner, [pair for pair in given if not pair[0].broadcasts])
-        leads = leads or {argument.name: argument.lead(shape) for argument, shape in given if argument.leading}
-        bound = Bound(sizes, broadcast_leading(owner, leads))
-        for argument, shape in given:
-            if argument.broadcasts:
-                check_broadcast(owner, argument, shape, bound.shape(argument))
-        return bound
+        hashable = (tuple((name, tuple(shape)) for name, shape in some.items()) for some in (shapes, leads or {}))
+        return bind(self, owner, *hashable)
 
     def draw(self, rng, sizes=None, leading=(), dtype="float64", include=()):
         """Random arguments: every axis a different prime; parameters at 1/sqrt(width).
@@ -164,6 +158,20 @@ class Signature:
     def prime_sizes(self):
         letters = [letter for argument in self.arguments for axis in argument.axes for _, letter in axis.terms]
         return dict(zip(dict.fromkeys(letters), PRIMES, strict=False))
+
+
+@lru_cache(maxsize=256)
+def bind(signature, owner, shapes, leads):
+    """What `Signature.bind` finds: a call asks several times with the same shapes."""
+    shapes, leads = dict(shapes), dict(leads)
+    given = [(argument, shapes[argument.name]) for argument in signature.arguments if argument.name in shapes]
+    sizes = bind_letters(owner, [pair for pair in given if not pair[0].broadcasts])
+    leads = leads or {argument.name: argument.lead(shape) for argument, shape in given if argument.leading}
+    bound = Bound(sizes, broadcast_leading(owner, leads))
+    for argument, shape in given:
+        if argument.broadcasts:
+            check_broadcast(owner, argument, shape, bound.shape(argument))
+    return bound
 
 
 def draw_array(rng, argument, shape, sizes, dtype):
