@@ -75,14 +75,26 @@ def test_what_cannot_be_had_is_numpys_error(monkeypatch):
         memory.empty((2**30, 2**30), np.float32)
 
 
+def used_again():
+    x = memory.zeros(SHAPE, np.float32)
+    at = address(x)
+    del x
+    (waits,) = [same for same in memory.idle.values() if same]
+    return np.frombuffer(waits[0], np.uint8).__array_interface__["data"][0] == at
+
+
 def test_systems_without_private_maps_or_advice(monkeypatch):
     for name in ("MAP_PRIVATE", "MADV_FREE", "MADV_HUGEPAGE"):
         monkeypatch.delattr(mmap, name, raising=False)
     monkeypatch.setattr(memory, "LARGE", 0)
-    x = memory.zeros(SHAPE, np.float32)
-    at = address(x)
-    del x
-    assert address(memory.empty(SHAPE, np.float32)) == at
+    assert used_again()
+
+
+def test_systems_that_do_not_know_the_advice(monkeypatch):
+    for name in ("MADV_FREE", "MADV_HUGEPAGE"):
+        monkeypatch.setattr(mmap, name, 12345, raising=False)
+    monkeypatch.setattr(memory, "LARGE", 0)
+    assert used_again()
 
 
 def test_results_are_not_written_over_by_later_calls():

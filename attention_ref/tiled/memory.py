@@ -1,9 +1,10 @@
 """Memory that later calls use again: fresh from the system it takes longer to touch than to compute with.
 
-What waits for the next call may be taken back by the system when that is short of memory.
+Large pieces that wait for the next call may be taken back by the system when that is short of memory.
 """
 
 import mmap
+from contextlib import suppress
 from math import prod
 
 import numpy as np
@@ -64,8 +65,8 @@ def fresh(size):
 
 
 def advise(memory, kind):
-    """Tell the system how this memory is used, where it can be told."""
-    if hasattr(mmap, kind):
+    """Tell the system how this memory is used, where it can be told and listens."""
+    with suppress(AttributeError, OSError):
         memory.madvise(getattr(mmap, kind))
 
 
