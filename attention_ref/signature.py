@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 
 import numpy as np
 
@@ -167,7 +168,7 @@ def bind(signature, owner, shapes, leads):
     given = [(argument, shapes[argument.name]) for argument in signature.arguments if argument.name in shapes]
     sizes = bind_letters(owner, [pair for pair in given if not pair[0].broadcasts])
     leads = leads or {argument.name: argument.lead(shape) for argument, shape in given if argument.leading}
-    bound = Bound(sizes, broadcast_leading(owner, leads))
+    bound = Bound(MappingProxyType(sizes), broadcast_leading(owner, leads))
     for argument, shape in given:
         if argument.broadcasts:
             check_broadcast(owner, argument, shape, bound.shape(argument))

@@ -37,6 +37,7 @@ class Cell(Sendable):
         self.leading = tuple(s.stop - s.start for s in lead)
         self.place = problem.place.at(lead)
         self.given = problem.cutter.lead(problem.given, lead)
+        self.own = problem.cutter.at(problem.own, task)
         self.saved = {name: x[lead] for name, x in problem.saved.items()}
         self.keys = problem.place.keys
         alike = np.ndim(self.place.offset) == 0 and (self.place.mask is None or not self.place.mask.leading)
@@ -121,8 +122,9 @@ class Block:
         """The gradients of q and of a scale that was taken there."""
         if not self.early:
             return {"q": dq}
-        q = finite(self.given["q"]) if "scale" in self.given else self.given["q"]
-        back = scale.backward(dq, s=q, scale=self.factor)
+        if "scale" not in self.given:
+            return {"q": dq * self.factor}
+        back = scale.backward(dq, s=finite(self.given["q"]), scale=self.factor)
         return {"q": back["s"], "scale": back["scale"]}
 
 

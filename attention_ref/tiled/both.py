@@ -15,9 +15,8 @@ def run(*call):
 
 def forward(problem, executor, out=None):
     """{o, lse, empty}; o is written into `out` where that fits."""
-    outputs = {name: memory.empty(shape, problem.dtype) for name, shape in problem.outputs.items()}
-    if usable(out, outputs["o"].shape, problem.dtype):
-        outputs["o"] = out
+    given = {"o": out}
+    outputs = {name: target(given.get(name), shape, problem.dtype) for name, shape in problem.outputs.items()}
 
     def take(task, part):
         problem.kept[task.number] = part.pop("kept", None)
@@ -33,14 +32,18 @@ def forward(problem, executor, out=None):
 
 def backward(problem, executor, out=None):
     """The gradients by name, of a problem with what forward saved; written into `out` where that fits."""
-    grads = {name: memory.zeros(x.shape, problem.dtype) for name, x in problem.given.items() if x.dtype.kind in "fc"}
-    for name, array in (out or {}).items():
-        if name in grads and usable(array, grads[name].shape, problem.dtype):
-            grads[name] = array
-            array[...] = 0
+    floating = {name: x.shape for name, x in problem.given.items() if x.dtype.kind in "fc"}
+    apart = {name for name in floating if problem.apart(name)}
+    grads = {
+        name: target((out or {}).get(name), shape, problem.dtype, blank=name not in apart)
+        for name, shape in floating.items()
+    }
+    problem.own = {name: grads[name] for name in apart}
 
     def take(task, part):
-        here = problem.cutter.along("i", problem.cutter.lead(grads, task.lead), task.rows)
+        here = problem.cutter.at(grads, task)
+        for name in part.keys() & apart:
+            here[name][...] = 0
         here = problem.cutter.along("j", here, part.pop("keys"))
         for name, x in part.items():
             here[name] += x
@@ -49,9 +52,13 @@ def backward(problem, executor, out=None):
     return grads
 
 
-def usable(out, shape, dtype):
-    """Can results be written straight into this array?"""
-    return isinstance(out, np.ndarray) and out.shape == shape and out.dtype == dtype
+def target(out, shape, dtype, blank=False):
+    """The array given for a result, where it fits, or one of ours; zeros where it is to be blank."""
+    if not (isinstance(out, np.ndarray) and out.shape == shape and out.dtype == dtype):
+        return (memory.zeros if blank else memory.empty)(shape, dtype)
+    if blank:
+        out[...] = 0
+    return out
 
 
 def refuse(empty):

@@ -42,6 +42,10 @@ class Cutter:
             out[name] = at_lead(x, own, self.behind[name])
         return out
 
+    def at(self, arrays, task):
+        """Every array at the leading axes and the queries of a task."""
+        return self.along("i", self.lead(arrays, task.lead), task.rows)
+
     def along(self, letter, arrays, span):
         """Every array at a slice of the queries ("i") or of the keys ("j")."""
         where, out = self.where[letter], dict(arrays)

@@ -133,13 +133,20 @@ def filled(block, empty):
 
 
 def backward(cell, rows, stop):
-    """The gradients of a cell's floating-point arguments, at some queries and at the keys that these may see."""
+    """The gradients of a cell's floating-point arguments, at some queries and at the keys that these may see.
+
+    Those that no other task adds to are written where they belong, and not returned.
+    """
     blocks = list(cell.blocks(rows))
     seen = hull(cell, blocks)
+    for x in cell.own.values():
+        x[...] = 0
     shapes = cell.cutter.along("j", cell.cutter.along("i", cell.given, rows), seen)
-    totals = {name: memory.zeros(x.shape, cell.dtype) for name, x in shapes.items() if x.dtype.kind in "fc"}
+    rest = {name: x.shape for name, x in shapes.items() if x.dtype.kind in "fc" and name not in cell.own}
+    totals = {name: memory.zeros(shape, cell.dtype) for name, shape in rest.items()}
+    everything = totals | cell.cutter.along("j", cell.own, seen)
     for block in blocks:
-        retract(block, cell.cutter.along("i", totals, moved(block.rows, rows)), seen, stop)
+        retract(block, cell.cutter.along("i", everything, moved(block.rows, rows)), seen, stop)
     return totals | {"keys": seen}
 
 
@@ -217,7 +224,7 @@ def weights_again(block, given, place, lse, kept, least):
 
 def along_alpha(saved):
     """Every row's sum of dalpha * alpha, less dlse, which goes the same way; nothing where a row was filled."""
-    along = np.sum(saved["do"] * saved["o"], axis=-1, keepdims=True)
+    along = np.einsum("...e,...e->...", saved["do"], saved["o"])[..., None]
     if "dlse" in saved:
         along = along - saved["dlse"]
     return np.where(saved["empty"], 0, along) if "empty" in saved else along

@@ -23,12 +23,13 @@ PLACE = ("allowed", "q_lengths", "k_lengths", "q_segments", "k_segments", "mask"
 class Problem(Sendable):
     """The arguments by name with all their axes, where queries and keys stand, the tile and the tasks.
 
-    What forward gave and the cotangents are in `saved`, all of them as [... i something]. `keeps` says whether
-    exponentials may wait for backward.
+    What forward gave and the cotangents are in `saved`, all of them as [... i something]; in `own` the gradients to
+    which every task adds apart from the others. `keeps` says whether exponentials may wait for backward.
     """
 
     def __init__(self, pipeline, given, tile, keeps=True):
-        self.pipeline, self.normalizer, self.saved, self.keeps = pipeline, pipeline.normalizer(given), {}, keeps
+        self.pipeline, self.normalizer, self.keeps = pipeline, pipeline.normalizer(given), keeps
+        self.saved, self.own = {}, {}
         self.place = Place(given["q"].shape[-2], given["v"].shape[-2], given)
         free = {name: x for name, x in given.items() if name not in PLACE}
         self.given = {name: x for name, x in free.items() if isinstance(x, np.ndarray)}
@@ -83,6 +84,13 @@ class Problem(Sendable):
         backward = sum(x.size for x in cell.cutter.along("i", cell.given, task.rows).values())
         return (forward + backward) * self.dtype.itemsize + 2**14
 
+    def apart(self, name):
+        """Has every task a part of this argument to itself, and fills it?"""
+        x, whole = self.given[name], slice(0, self.place.queries)
+        if name in self.cutter.shared or x.shape[: x.ndim - self.cutter.behind[name]] != self.leading:
+            return False
+        return name in self.cutter.where["i"] or (self.place.mask is None and all(t.rows == whole for t in self.tasks))
+
     def with_saved(self, saved, do, dlse):
         """The problem of backward: with what forward gave and the cotangents."""
         rows = {
@@ -102,6 +110,7 @@ class Problem(Sendable):
             {name: np.ascontiguousarray(x) for name, x in arrays.items()} for arrays in (self.given, self.saved)
         )
         other.tasks, other.kept, other.store = [replace(task, keeps=False) for task in self.tasks], {}, {}
+        other.own = {}
         return other
 
     def make_store(self):
