@@ -382,6 +382,23 @@ def test_inputs_from_disk_and_results_to_disk(tmp_path):
             assert grads[name] is outs[name]
 
 
+@pytest.mark.parametrize("over", ["q", "k", "v", "do"])
+def test_results_may_be_written_over_what_they_are_made_from(over):
+    q, k, v, do = drawn(2, 37, 5)
+    plain = ar.attention(q, k, v)
+    want = plain.backward(do)
+    mine = {"q": q.copy(), "k": k.copy(), "v": v.copy(), "do": do.copy()}
+    a = ar.attention(mine["q"], mine["k"], mine["v"], tile=8)
+    got = a.backward(mine["do"], out={"q": mine[over]})
+    same(mine[over], want["q"])
+    for name, x in want.items():
+        same(got[name], x)
+    if over != "do":
+        mine = {"q": q.copy(), "k": k.copy(), "v": v.copy()}
+        ar.attention(**mine, tile=8, out=mine[over])
+        same(mine[over], plain.o)
+
+
 def test_a_result_of_another_shape_or_name_is_refused():
     q, k, v, do = drawn(7, 3)
     with pytest.raises(ar.ShapeError, match=r"^scaled_dot: out= for o must be an array of shape \(7, 3\)"):

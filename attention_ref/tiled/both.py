@@ -15,8 +15,7 @@ def run(*call):
 
 def forward(problem, executor, out=None):
     """{o, lse, empty}; o is written into `out` where that fits."""
-    given = {"o": out}
-    outputs = {name: target(given.get(name), shape, problem.dtype) for name, shape in problem.outputs.items()}
+    outputs = {name: target(problem, out if name == "o" else None, shape) for name, shape in problem.outputs.items()}
 
     def take(task, part):
         problem.kept[task.number] = part.pop("kept", None)
@@ -35,8 +34,7 @@ def backward(problem, executor, out=None):
     floating = {name: x.shape for name, x in problem.given.items() if x.dtype.kind in "fc"}
     apart = {name for name in floating if problem.apart(name)}
     grads = {
-        name: target((out or {}).get(name), shape, problem.dtype, blank=name not in apart)
-        for name, shape in floating.items()
+        name: target(problem, (out or {}).get(name), shape, blank=name not in apart) for name, shape in floating.items()
     }
     problem.own = {name: grads[name] for name in apart}
 
@@ -52,10 +50,12 @@ def backward(problem, executor, out=None):
     return grads
 
 
-def target(out, shape, dtype, blank=False):
-    """The array given for a result, where it fits, or one of ours; zeros where it is to be blank."""
-    if not (isinstance(out, np.ndarray) and out.shape == shape and out.dtype == dtype):
-        return (memory.zeros if blank else memory.empty)(shape, dtype)
+def target(problem, out, shape, blank=False):
+    """The array given for a result, where it fits and no task reads from it, or one of ours; zeros if `blank`."""
+    read = [*problem.given.values(), *problem.saved.values()]
+    fits = isinstance(out, np.ndarray) and out.shape == shape and out.dtype == problem.dtype
+    if not fits or any(np.may_share_memory(out, x) for x in read):
+        return (memory.zeros if blank else memory.empty)(shape, problem.dtype)
     if blank:
         out[...] = 0
     return out
