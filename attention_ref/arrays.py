@@ -40,6 +40,8 @@ def hint(dtype):
 
 def reduce_to(gradient, shape):
     """Sum a gradient over the axes along which its argument was broadcast."""
+    if gradient.shape == shape:
+        return gradient
     extra = gradient.ndim - len(shape)
     if extra:
         gradient = gradient.sum(axis=tuple(range(extra)))
@@ -69,10 +71,11 @@ def select(allowed, x, other=0.0, over=False):
         return np.where(allowed, x, other).astype(x.dtype, copy=False)
     bits = np.dtype(f"i{x.itemsize}")
     ones = -np.asarray(allowed).astype(bits)
-    chosen = np.bitwise_and(x.view(bits), ones, out=x.view(bits) if over else None)
+    out = x if over else np.empty(np.broadcast(ones, x).shape, x.dtype)
+    chosen = np.bitwise_and(x.view(bits), ones, out=out.view(bits))
     if other != 0:
         chosen |= ~ones & x.dtype.type(other).view(bits)
-    return chosen.view(x.dtype)
+    return out
 
 
 def first_line(error):

@@ -62,7 +62,12 @@ class Place:
         """What the mask says of a tile: "none", "some" or "all"."""
         if self.mask is None:
             return masks.ALL
-        return self.mask.status(spanned(within(self.rows, rows)), spanned(within(self.columns, columns)), self.offset)
+        return self.mask.status(spanned(self.rows, rows), spanned(self.columns, columns), self.offset)
+
+    def status_changes(self, rows):
+        """The keys before which the status of these queries may change; None where that is not known."""
+        plain = isinstance(self.rows, slice) and isinstance(self.columns, slice)
+        return self.mask.status_changes(rows, self.offset) if plain and self.mask is not None else None
 
     @cached_property
     def allowed(self):
@@ -119,10 +124,11 @@ def within(whole, part):
     return part if isinstance(whole, slice) else whole[part]
 
 
-def spanned(positions):
-    """The least slice that holds these positions."""
-    if isinstance(positions, slice):
-        return positions
+def spanned(whole, part):
+    """The least slice that holds the positions within()."""
+    if isinstance(whole, slice):
+        return part
+    positions = whole[part]
     return slice(int(positions.min()), int(positions.max()) + 1) if len(positions) else slice(0, 0)
 
 

@@ -131,6 +131,28 @@ def test_status_never_lies(name, offset):
         assert found == truth or (found == "some" and name not in EXACT and part.size), (rows, keys, found, truth)
 
 
+BANDS = [KINDS[name][0] for name in KINDS if name.split()[0] in ("causal", "window")]
+BANDS += [~BANDS[0], BANDS[0] & ~masks.window(2, 1), masks.window(1, 1) | ~masks.window(3, 2)]
+
+
+@pytest.mark.parametrize("offset", [4, -3])
+@pytest.mark.parametrize("mask", BANDS, ids=repr)
+def test_the_status_changes_only_where_it_may(mask, offset):
+    whole = mask.dense(QUERIES, KEYS, align=offset)
+    for r0 in range(QUERIES):
+        for r1 in range(r0 + 1, QUERIES + 1):
+            part, known = whole[r0:r1], mask.status_changes(slice(r0, r1), offset)
+            kinds = np.stack([part.any(axis=0), part.all(axis=0)])
+            changes = 1 + np.flatnonzero((kinds[:, 1:] != kinds[:, :-1]).any(axis=0))
+            assert set(changes) <= set(known), (r0, r1, known)
+
+
+@pytest.mark.parametrize("mask", [KINDS["segments"][0], KINDS["lengths"][0] & masks.causal()], ids=repr)
+def test_changes_of_status_that_are_not_known(mask):
+    assert mask.status_changes(slice(0, 3)) is None
+    assert masks.causal().status_changes(slice(0, 3), OFFSET) is None
+
+
 @pytest.mark.parametrize("kind", ["segments", "documents"])
 def test_packed_segments_skip_the_blocks_of_other_segments(kind):
     mask = masks.segments([0] * 4 + [1] * 4 + [-1] * 2) if kind == "segments" else masks.documents([4, 4, 2])

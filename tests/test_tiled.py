@@ -1,6 +1,7 @@
 """Attention in tiles says what it says on whole matrices, for every rule and option, in memory that grows with L."""
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from unittest.mock import patch
 
@@ -133,16 +134,17 @@ def test_float32_stays_float32_and_no_argument_is_written_over():
     np.testing.assert_array_equal(a.backward(do)["q"], grads["q"])
 
 
-def test_what_is_masked_stays_out_even_if_it_is_nan():
+@pytest.mark.parametrize("options", [{}, {"sink": np.array(0.3)}], ids=str)
+def test_what_is_masked_stays_out_even_if_it_is_nan(options):
     q, k, v, do = drawn(3, 23, 5)
     allowed = np.random.default_rng(1).random((23, 23)) < 0.6
     allowed[:, [3, 17]] = allowed[[4, 11]] = False
-    clean = ar.attention(q, k, v, allowed=allowed, tile=(5, 7))
+    clean = ar.attention(q, k, v, allowed=allowed, tile=(5, 7), **options)
     want = clean.backward(do)
     for wild in (np.nan, np.inf):
-        for x in (q, k, v):
-            x[:, [4, 11] if x is q else [3, 17]] = wild
-        got = ar.attention(q, k, v, allowed=allowed, tile=(5, 7))
+        for x in (q, k, v, do):
+            x[:, [3, 17] if x is k or x is v else [4, 11]] = wild
+        got = ar.attention(q, k, v, allowed=allowed, tile=(5, 7), **options)
         np.testing.assert_array_equal(got.o, clean.o)
         for name, gradient in got.backward(do).items():
             same(gradient, want[name])
@@ -182,6 +184,13 @@ def test_the_shift_follows_small_and_large_scores_in_any_order(sizes, masked):
     agree(inputs | ({"allowed": allowed} if masked else {}), "scaled_dot", (5, 8), tol=1e-11)
 
 
+def test_the_shift_follows_the_keys_of_the_own_head():
+    q, k, v, _ = drawn(2, 1, 24, 5)
+    towards = {"q": np.abs(q), "k": np.abs(k) * np.array([0.1, -3000])[:, None, None, None], "v": v}
+    with ThreadPoolExecutor(1) as in_order:
+        agree(towards, "scaled_dot", (5, 8), tol=1e-11, executor=in_order)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
     ("dtype", "score", "large", "small"), [("float32", 20, 1e35, 1e-36), ("float64", 170, 1e290, 1e-290)]
@@ -205,16 +214,22 @@ def test_values_and_cotangents_near_the_ends_of_the_range(dtype, score, large, s
             np.testing.assert_allclose(got[name], want[name], rtol=tol, atol=tol * size, err_msg=name)
 
 
-def test_a_row_has_its_bits_from_what_it_sees():
+@pytest.mark.parametrize("kept", [0, 2**27])
+@pytest.mark.parametrize("wild", [1000, 1e25, 1e-38])
+def test_a_row_has_its_bits_from_what_it_sees(wild, kept, monkeypatch):
     """What stands behind the causal diagonal, and the other queries, decide nothing about a row, not even its shift."""
-    q, k, v, _ = drawn(2, 61, 5, dtype="float32")
+    monkeypatch.setattr("attention_ref.tiled.plan.KEPT_BYTES", kept)
+    q, k, v, do = drawn(2, 61, 5, dtype="float32")
     before = ar.attention(q, k, v, causal=True, tile=(16, 8))
-    for x in (q, k, v):
-        x[:, 21:] *= 1000
-    q[:, :20] *= 1000
+    dq = before.backward(do)["q"]
+    for x in (q, k, v, do):
+        x[:, 21:] *= wild
+    for x in (q, do):
+        x[:, :20] *= wild
     after = ar.attention(q, k, v, causal=True, tile=(16, 8))
     np.testing.assert_array_equal(after.o[:, 20], before.o[:, 20])
     np.testing.assert_array_equal(after.lse[:, 20], before.lse[:, 20])
+    np.testing.assert_array_equal(after.backward(do)["q"][:, 20], dq[:, 20])
 
 
 def test_empty_rows_are_refused_by_name():
@@ -229,7 +244,8 @@ def test_empty_rows_are_refused_by_name():
 def test_no_queries_or_no_keys(sizes):
     i, j = sizes
     inputs = {"q": np.ones((2, i, 3)), "k": np.ones((2, j, 3)), "v": np.ones((2, j, 3))}
-    agree(inputs, "scaled_dot", 4)
+    with patch.object(memory, "empty", poisoned):
+        agree(inputs, "scaled_dot", 4)
 
 
 @pytest.mark.parametrize("tile", [0, -1, True, 2.0, (3,), (3, 0), "big", (2, 2, 2)], ids=str)
@@ -319,9 +335,35 @@ def test_memory_grows_with_the_length_and_not_with_its_square(monkeypatch):
     assert long < 4096 * 4096 * 4 / 8
 
 
-def test_the_same_bits_whoever_computes_them(monkeypatch):
-    from concurrent.futures import ThreadPoolExecutor
+def test_masks_that_are_used_again_take_no_square_either(monkeypatch):
+    monkeypatch.setattr("attention_ref.tiled.plan.KEPT_BYTES", 0)
+    q, k, v, _ = drawn(4096, 3, dtype="float32")
+    tracemalloc.start()
+    a = ar.attention(q, k, v, allowed=ar.masks.dilated(2), tile=1024)
+    held = tracemalloc.get_traced_memory()[0] - a.o.nbytes
+    tracemalloc.stop()
+    assert held < 4096 * 4096 * 3 / 4
 
+
+class OneBuffer(ar.masks.Mask):
+    """Says what it says in an array that the next question is answered in too."""
+
+    answer = np.empty(0, bool)
+
+    def allows(self, i, j, p):
+        self.answer = self.answer if self.answer.shape == (i.size, j.size) else np.empty((i.size, j.size), bool)
+        return np.not_equal((7 * i + 3 * j) % 5, 0, out=self.answer)
+
+
+@pytest.mark.parametrize("kept", [0, 2**27])
+def test_a_mask_may_answer_in_one_buffer(kept, monkeypatch):
+    monkeypatch.setattr("attention_ref.tiled.plan.KEPT_BYTES", kept)
+    q, k, v, _ = drawn(2, 13, 3)
+    with ThreadPoolExecutor(1) as executor:
+        agree({"q": q, "k": k, "v": v, "allowed": OneBuffer()}, "scaled_dot", (4, 4), executor=executor)
+
+
+def test_the_same_bits_whoever_computes_them(monkeypatch):
     q, k, v, do = drawn(3, 61, 5, dtype="float32")
     bias = drawn(61, 61, dtype="float32")[0]
     found = []

@@ -24,8 +24,15 @@ class Band(Mask):
 
     def status(self, rows, keys, offset=0):
         low, high = span(rows, keys, offset)
-        left, right = (np.inf if side is None else side for side in (self.left, self.right))
+        left = np.inf if self.left is None else self.left
+        right = np.inf if self.right is None else self.right
         return verdict(rows, keys, none=(high < -left) | (low > right), every=(low >= -left) & (high <= right))
+
+    def status_changes(self, rows, offset=0):
+        if np.ndim(offset):
+            return None
+        sides = ([] if self.left is None else [-self.left]) + ([] if self.right is None else [self.right + 1])
+        return [end + offset + side for end in (rows.start, rows.stop - 1) for side in sides]
 
     def __repr__(self):
         return "causal()" if (self.left, self.right) == (None, 0) else f"window({self.left}, {self.right})"

@@ -51,6 +51,10 @@ class Mask:
         """
         return SOME
 
+    def status_changes(self, rows, offset=0):
+        """The keys before which the status of a block of queries may change; None where that is not known."""
+        return None
+
     def check(self, queries, keys):
         """Refuse sizes that this mask was not made for."""
 
@@ -108,6 +112,10 @@ class Composed(Mask):
         self.parts = parts
         self.positional = any(part.positional for part in parts)
         self.leading = joined(part.leading for part in parts)
+
+    def status_changes(self, rows, offset=0):
+        found = [part.status_changes(rows, offset) for part in self.parts]
+        return None if any(keys is None for keys in found) else [key for keys in found for key in keys]
 
     def check(self, queries, keys):
         for part in self.parts:

@@ -40,12 +40,14 @@ def more(s, m, z, room, reach=np.inf, out=None):
 
     The shift grows only where a score exceeds it by more than `room`: 0 will do where a row's scores stay within a
     `reach` no larger than that on both sides. Returns e, the tile's own exponentials, written over s or into out; the
-    factor for what was summed with the old shift; m and z.
+    factor for what was summed with the old shift, None where that is the new one too; m and z.
     """
     out = s if out is None else out
     old, m = m, shift(s, m, room, reach)
     less = unshifted(m)
     e = np.exp(np.subtract(s, less, out=out) if less.any() else s, out=out)
+    if m is old:
+        return e, None, m, z + row_sums(e)
     factor = np.exp(old - less)
     return e, factor, m, z * factor + row_sums(e)
 
@@ -56,12 +58,12 @@ def room(dtype):
 
 
 def shift(s, m, room, reach):
-    """The shift of more(): each row's depends on the row alone."""
-    small = reach <= room
-    if np.all(small):
-        return np.maximum(m, 0)
-    top = np.max(s.real, axis=-1, keepdims=True, initial=-np.inf)
-    return np.where(small, np.maximum(m, 0), np.where(top > m + room, top, m))
+    """The shift of more(), m itself where that is to stay: each row's depends on the row alone."""
+    small, new = np.less_equal(reach, room), np.maximum(m, 0)
+    if not small.all():
+        top = np.max(s.real, axis=-1, keepdims=True, initial=-np.inf)
+        new = np.where(small, new, np.where(top > m + room, top, m))
+    return m if (new == m).all() else new
 
 
 def row_sums(e):

@@ -16,10 +16,9 @@ def forward(q, k):
     return q @ np.swapaxes(k, -1, -2), {"q": q, "k": k}
 
 
-def reach(q, k):
-    """What no score of a query exceeds, up or down, as [... i 1]: the inequality of Cauchy and Schwarz."""
-    q, k = (np.einsum("...d,...d->...", x, x)[..., None] for x in (q, k))
-    return np.sqrt(q * np.max(k, axis=-2, keepdims=True, initial=0))
+def bounding_norm(x):
+    """The norm of every query, or key, as [... i 1]: no score exceeds the product of the two, up or down."""
+    return np.sqrt(np.einsum("...d,...d->...", x, x))[..., None]
 
 
 def backward(ds, *, q, k):

@@ -41,7 +41,8 @@ def backward(problem, executor, out=None):
     def take(task, part):
         here = problem.cutter.at(grads, task)
         for name in part.keys() & apart:
-            here[name][...] = 0
+            if problem.begins(name, task):
+                here[name][...] = 0
         here = problem.cutter.along("j", here, part.pop("keys"))
         for name, x in part.items():
             here[name] += x

@@ -29,7 +29,7 @@ class Cutter:
             if letter in letters:
                 axis = letters.index(letter) - len(letters)
                 if -axis <= len(shape) and shape[axis] != 1:
-                    where[argument.name] = axis
+                    where[argument.name] = (WHOLE,) * (-axis - 1)
 
     def lead(self, arrays, lead):
         """Every array at these slices of the leading axes; a key head at the slices of the query heads it serves."""
@@ -48,9 +48,10 @@ class Cutter:
 
     def along(self, letter, arrays, span):
         """Every array at a slice of the queries ("i") or of the keys ("j")."""
-        where, out = self.where[letter], dict(arrays)
-        for name in out.keys() & where.keys():
-            out[name] = out[name][(..., span, *[WHOLE] * (-where[name] - 1))]
+        out = dict(arrays)
+        for name, rest in self.where[letter].items():
+            if name in out:
+                out[name] = out[name][(..., span, *rest)]
         return out
 
 

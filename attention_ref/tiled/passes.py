@@ -4,13 +4,14 @@ Softmax needs whole rows: forward keeps each row's maximum and sum so far, backw
 row's lse, and the row's sum of dalpha * alpha is that of do * o.
 """
 
+from functools import cached_property, partial
+
 import numpy as np
 
 from attention_ref.arrays import select
 from attention_ref.layer import dropout, weighted_sum
 from attention_ref.mask import empty_row
 from attention_ref.normalize import softmax, softmax_sink
-from attention_ref.pipeline import RENAMED
 from attention_ref.place import FILL
 from attention_ref.tiled import memory
 from attention_ref.tiled.block import through
@@ -48,22 +49,24 @@ def watched(cell):
 def gathered(block, stop, kept, room=None):
     """({o, lse}, which rows are empty) of a block, over all the keys; what backward wants is put into `kept`."""
     cell, o, empty = block.cell, None, np.ones(block.shape, bool)
-    rows = summed(block, room)
-    for _, given, place in block.tiles(stop):
-        s, steps = block.scores(given, place)
+    rows, asked = summed(block, room), watched(cell)
+    for keys, given, place in block.tiles(stop):
+        s, steps = block.scores(keys, given, place)
         shape, s = s.shape, block.free(s, steps)
-        if watched(cell):
+        if asked:
             empty &= np.isneginf(s.real).all(axis=-1)
-        e, factor = rows.take(s, block.reach(given, place), None if kept is None else cell.kept_array(s.shape))
+        reach = partial(block.reach, keys, given, place)
+        e, factor = rows.take(s, reach, None if kept is None else cell.kept_array(s.shape))
         if kept is not None:
             kept.append((e, rows.m, steps, shape))
         weights, _ = block.dropped(e, given)
         part = weighted_sum.selected_matmul(weights, given["v"], place.allowed)
         if o is None:
             o = part
-        else:
+            continue
+        if factor is not None:
             o *= factor
-            o += part
+        o += part
     if o is None:
         o = np.zeros((*block.shape, cell.given["v"].shape[-1]), cell.dtype)
     return {"o": o} | rows.finish(o, block.shape), empty
@@ -87,7 +90,7 @@ class Online:
             self.z = softmax.known(np.array(sink), self.m)
 
     def take(self, s, reach, out):
-        e, factor, self.m, self.z = softmax.more(s, self.m, self.z, self.room, reach, out)
+        e, factor, self.m, self.z = softmax.more(s, self.m, self.z, self.room, reach(self.room), out)
         return e, factor
 
     def finish(self, o, shape):
@@ -104,7 +107,7 @@ class Local:
         self.op = op
 
     def take(self, s, reach, out):
-        return self.op.forward(s)[0], 1
+        return self.op.forward(s)[0], None
 
     def finish(self, o, shape):
         return {}
@@ -135,7 +138,7 @@ def filled(block, empty):
 def backward(cell, rows, stop):
     """The gradients of a cell's floating-point arguments, at some queries and at the keys that these may see.
 
-    Those that no other task adds to are written where they belong, and not returned.
+    Those that no task has added to before are written where they belong, and not returned.
     """
     blocks = list(cell.blocks(rows))
     seen = hull(cell, blocks)
@@ -167,22 +170,22 @@ def retract(block, totals, seen, stop):
     """Add the gradients through a block of queries; the totals begin where the keys begin that are seen."""
     cell, dq = block.cell, None
     saved = {name: x[..., block.rows, :] for name, x in cell.saved.items()}
+    if "sink" in totals:
+        saved["do"] = np.where(block.seeing(stop), saved["do"], 0)
     do, lse, along = saved["do"], saved.get("lse"), along_alpha(saved)
-    online = lse is not None
-    kept, least = iter(cell.kept[block.rows.start] if cell.kept else ()), least_of(do) if cell.kept else 0
+    kept, shares = iter(cell.kept[block.rows.start] if cell.kept else ()), Shares(do, along, lse)
     for keys, given, place in block.tiles(stop):
-        e, factor, taped, steps, shape = weights_again(block, given, place, lse, next(kept, None), least)
+        e, taped, steps, shape = weights_again(block, keys, given, place, shares, next(kept, None))
         weights, mask = block.dropped(e, given)
-        d = weighted_sum.backward(do * factor, alpha=weights, v=given["v"], allowed=place.allowed)
+        d = weighted_sum.backward(shares.do, alpha=weights, v=given["v"], allowed=blind(place.allowed))
         dalpha = d["alpha"] if mask is None else dropout.backward(d["alpha"], **mask)["alpha"]
-        ds = (
-            softmax.across(dalpha, e, along * factor, out=dalpha)
-            if online
-            else cell.normalizer.backward(dalpha, **taped)["s"]
-        )
+        if lse is None:
+            ds = cell.normalizer.backward(dalpha, **taped)["s"]
+        else:
+            ds = softmax.across(dalpha, e, shares.along, out=dalpha)
         grads = through(steps, ds, shape)
         dq = grads.pop("q") if dq is None else np.add(dq, grads.pop("q"), out=dq)
-        add(cell.cutter.along("j", totals, moved(keys, seen)), renamed(grads) | {"v": d["v"]})
+        add(cell.cutter.along("j", totals, moved(keys, seen)), grads | {"v": d["v"]})
     if dq is not None:
         add(totals, block.unscaled(dq))
     if "sink" in totals:
@@ -194,32 +197,62 @@ def retract(block, totals, seen, stop):
             add(cell.cutter.along("j", totals, keys), {"v": dv})
 
 
-def least_of(do):
-    """The least number in these that is not zero."""
-    return np.min(np.abs(do), where=do != 0, initial=np.inf)
+def blind(allowed):
+    """What is allowed in a tile where some query sees no key at all; None where ds, selected later, is enough."""
+    return None if allowed is None or allowed.any(axis=-1).all() else allowed
 
 
-def weights_again(block, given, place, lse, kept, least):
-    """(a tile's weights but for a factor of each row, that factor, the normalizer's tape, the steps, the scores' shape)
+class Shares:
+    """The cotangents and the sums of rows, times what the kept exponentials of each row lack to be its weights.
 
-    The factor goes with the row's cotangent instead, which is shorter than the row, unless `least` of these would
-    lose digits below the end of the range. A row whose lse is NaN has no weight where it may not attend.
+    The factor goes there, where it is applied once for all keys, unless the least of a row's cotangents would lose
+    digits below the end of the range with it.
     """
+
+    def __init__(self, do, along, lse):
+        self.raw, self.lse, self.shift, self.late = (do, along), lse, None, None
+        self.do, self.along = self.raw
+
+    def weights(self, e, m):
+        """The weights, or what they are with these cotangents and sums, of exponentials that were shifted by m."""
+        if m is not self.shift:
+            self.shift, factor = m, softmax.share(m, self.lse)
+            early = factor * self.least >= self.end
+            self.do, self.along = (x * np.where(early, factor, 1) for x in self.raw)
+            self.late = None if early.all() else np.where(early, 1, factor)
+        return e if self.late is None else e * self.late
+
+    @cached_property
+    def least(self):
+        """The least of each row's cotangents that is not zero."""
+        sizes = np.abs(self.raw[0])
+        return np.min(sizes, axis=-1, keepdims=True, initial=np.inf, **({} if sizes.all() else {"where": sizes != 0}))
+
+    @property
+    def end(self):
+        form = np.finfo(self.raw[0].dtype)
+        return form.tiny / form.eps
+
+
+def weights_again(block, keys, given, place, shares, kept):
+    """(a tile's weights, as `shares` takes them, the normalizer's tape, the steps, the scores' shape)
+
+    A row whose lse is NaN has no weight where it may not attend.
+    """
+    lse = shares.lse
     if kept is not None:
         e, m, steps, shape = kept
-        factor, form = softmax.share(m, lse), np.finfo(e.dtype)
-        if not np.min(factor, initial=1) * least >= form.tiny / form.eps:
-            e, factor = e * factor, 1
+        e = shares.weights(e, m)
     else:
-        s, steps = block.scores(given, place)
+        s, steps = block.scores(keys, given, place)
         shape, s = s.shape, block.free(s, steps)
         if lse is None:
             alpha, taped = block.cell.normalizer.forward(s)
-            return alpha, 1, taped, steps, shape
-        e, factor = softmax.known(s, lse), 1
+            return alpha, taped, steps, shape
+        e = softmax.known(s, lse)
     if place.allowed is not None and np.isnan(lse).any():
         e = select(place.allowed, e)
-    return e, factor, None, steps, shape
+    return e, None, steps, shape
 
 
 def along_alpha(saved):
@@ -228,7 +261,3 @@ def along_alpha(saved):
     if "dlse" in saved:
         along = along - saved["dlse"]
     return np.where(saved["empty"], 0, along) if "empty" in saved else along
-
-
-def renamed(grads):
-    return {RENAMED.get(name, name): gradient for name, gradient in grads.items()}

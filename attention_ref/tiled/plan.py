@@ -1,7 +1,7 @@
 """How a problem is cut: the size of a tile, the tasks that can run side by side, and the keys that a task looks at."""
 
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from math import ceil, gcd, prod
 
 import numpy as np
@@ -11,9 +11,9 @@ from attention_ref.errors import OptionError
 
 SIDE = 512
 TILE_SCORES = SIDE**2
-HEADS = 4
+HEADS, HEADS_KEYS = 8, 2**15
 KEPT_BYTES, KEPT_SHARE = 2**27, 1 / 8
-TASKS = 16
+TASKS, FEW, QUERIES = 16, 4, 512
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,28 @@ def sizes(tile):
 
 
 def choose(tile, place, hidden, lead, shared):
-    """The tile: as many numbers as the caches like, `hidden` for each score; on few queries where a band is cut out."""
+    """The tile: as many numbers as the caches like, `hidden` for each score.
+
+    Where a band is cut out it has few queries, so that little of it lies outside, and half as many numbers again.
+    """
     room, queries, keys = max(TILE_SCORES // hidden, 64), place.queries, place.keys
     if sizes(tile):
         (rows, columns), worth = sizes(tile), 1
     else:
         positional = place.mask is not None and place.mask.positional
-        rows = max(32, min(SIDE // 2, queries // 8)) if positional else SIDE
+        together = neighbors(min(HEADS, HEADS_KEYS // max(keys, 1)), lead, shared) if positional else 1
+        rows = max(32, min(SIDE // 2, queries // 4, power(2 * SIDE // together))) if positional else SIDE
         rows = min(rows, max(8, int(room**0.5)))
-        together = neighbors(HEADS, lead, shared) if positional else 1
-        columns, worth = max(min(room // rows // together, SIDE), min(room // rows, rows), 1), 2 * room
+        worth, room = 2 * room, room + room // 2 * positional
+        columns = max(min(room // rows // together, SIDE, keys // 2), min(room // rows, rows), 1)
     rows, columns = max(min(rows, queries), 1), max(min(columns, keys), 1)
     heads = max(room // (rows * columns), 1)
     return Tile(rows, columns, neighbors(heads, lead, shared), min(columns, max(rows // 2, 16)), worth)
+
+
+def power(n):
+    """The largest power of 2 that is not above n."""
+    return 1 << (n.bit_length() - 1)
 
 
 def neighbors(most, lead, shared):
@@ -82,6 +91,8 @@ def neighbors(most, lead, shared):
 def tasks(leading, queries, keys, tile, kept):
     """The tasks, in the order in which their results are added up: the same whoever computes them.
 
+    About TASKS, or as many as have QUERIES each, if these are at least FEW: a task that has some of the queries has
+    sums of its own for the gradients of the keys, which take as long as a part of those queries.
     The first tasks keep their exponentials for backward, `kept` bytes for each query, as far as they fit; none where
     so few fit that the time is not worth the memory.
     """
@@ -94,7 +105,8 @@ def tasks(leading, queries, keys, tile, kept):
     cells = list(product(*places))
     blocks = ceil(queries / tile.rows)
     least = min(ceil(tile.worth / (tile.rows * max(keys, 1) * tile.heads)), blocks)
-    chunk = max(1, blocks * len(cells) // TASKS, least) * tile.rows
+    alone = min(QUERIES // tile.rows, blocks * len(cells) // FEW)
+    chunk = max(1, blocks * len(cells) // TASKS, alone, least) * tile.rows
     starts = range(0, queries, chunk)
     out = [Task(cell, slice(n, min(n + chunk, queries))) for n in reversed(starts) for cell in cells]
     worthwhile = 0 < kept * prod(leading) * queries * KEPT_SHARE <= KEPT_BYTES
@@ -104,12 +116,20 @@ def tasks(leading, queries, keys, tile, kept):
 
 def key_tiles(place, rows, tile):
     """[(keys, whether all of them are allowed)]: slices that cover every key that a query of `rows` may attend to."""
-    found = []
-    bisect(place, rows, slice(0, place.keys), tile.grain, found)
+    changes, found = place.status_changes(rows), []
+    for keys in [slice(0, place.keys)] if changes is None else cut_at(changes, place.keys, tile.grain):
+        bisect(place, rows, keys, tile.grain if changes is None else place.keys, found)
     out = []
     for start, stop, everything in joined(found):
         out += [(slice(n, min(n + tile.keys, stop)), everything) for n in range(start, stop, tile.keys)]
     return out
+
+
+def cut_at(places, keys, grain):
+    """The slices into which the keys fall if they are cut at the multiples of the grain around these places."""
+    cuts = {0, keys} | {end for n in places for end in (n // grain * grain, -(-n // grain) * grain)}
+    inside = sorted(end for end in cuts if 0 <= end <= keys)
+    return [slice(*pair) for pair in pairwise(inside)]
 
 
 def bisect(place, rows, keys, grain, found):

@@ -10,21 +10,22 @@ from attention_ref.errors import OptionError
 from attention_ref.heads import groups
 from attention_ref.place import Place
 from attention_ref.tiled import memory
-from attention_ref.tiled.block import Cell, Sendable
+from attention_ref.tiled.block import PLACED, Cell, Sendable
 from attention_ref.tiled.cut import Cutter
 from attention_ref.tiled.plan import choose, sizes, tasks
 
 AUTO_BYTES = 2**22
 EMULATED = "an emulated precision rounds whole stages, not tiles; leave tile= out"
-ADJUSTED = {"softcap", "bias", "alibi_slopes", "relative_table"}
+ADJUSTED = PLACED | {"softcap"}
 PLACE = ("allowed", "q_lengths", "k_lengths", "q_segments", "k_segments", "mask", "causal", "window", "align")
 
 
 class Problem(Sendable):
     """The arguments by name with all their axes, where queries and keys stand, the tile and the tasks.
 
-    What forward gave and the cotangents are in `saved`, all of them as [... i something]; in `own` the gradients to
-    which every task adds apart from the others. `keeps` says whether exponentials may wait for backward.
+    What forward gave and the cotangents are in `saved`, all of them as [... i something]; in `own` the gradients that
+    are apart(), to which a task adds where they belong if it is the first there. `keeps` says whether exponentials may
+    wait for backward; what is found of tiles once for all tasks is in `key_tiles`, `places` and `key_norms`.
     """
 
     def __init__(self, pipeline, given, tile, keeps=True):
@@ -43,7 +44,7 @@ class Problem(Sendable):
         self.arrange()
 
     def arrange(self):
-        self.kept, self.store, self.key_tiles = {}, {}, {}
+        self.kept, self.store, self.key_tiles, self.places, self.key_norms = {}, {}, {}, {}, {}
         self.tasks = tasks(self.leading, self.place.queries, self.place.keys, self.tile, self.bytes_kept())
 
     def chosen(self, rows=None, keys=None):
@@ -85,11 +86,14 @@ class Problem(Sendable):
         return (forward + backward) * self.dtype.itemsize + 2**14
 
     def apart(self, name):
-        """Has every task a part of this argument to itself, and fills it?"""
-        x, whole = self.given[name], slice(0, self.place.queries)
-        if name in self.cutter.shared or x.shape[: x.ndim - self.cutter.behind[name]] != self.leading:
-            return False
-        return name in self.cutter.where["i"] or (self.place.mask is None and all(t.rows == whole for t in self.tasks))
+        """Have tasks at different leading axes different parts of this argument, which they clear before they add?"""
+        x = self.given[name]
+        own = name not in self.cutter.shared and x.shape[: x.ndim - self.cutter.behind[name]] == self.leading
+        return own and bool(self.tasks)
+
+    def begins(self, name, task):
+        """Is this task the first, or the only one, that adds to its part of an argument that is apart()?"""
+        return name in self.cutter.where["i"] or task.rows.stop == self.place.queries
 
     def with_saved(self, saved, do, dlse):
         """The problem of backward: with what forward gave and the cotangents."""
