@@ -1,6 +1,6 @@
 """How a problem is cut: the size of a tile, the tasks that can run side by side, and the keys that a task looks at."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise, product
 from math import ceil, gcd, prod
 
@@ -107,11 +107,10 @@ def tasks(leading, queries, keys, tile, kept):
     least = min(ceil(tile.worth / (tile.rows * max(keys, 1) * tile.heads)), blocks)
     alone = min(QUERIES // tile.rows, blocks * len(cells) // FEW)
     chunk = max(1, blocks * len(cells) // TASKS, alone, least) * tile.rows
-    starts = range(0, queries, chunk)
-    out = [Task(cell, slice(n, min(n + chunk, queries))) for n in reversed(starts) for cell in cells]
     worthwhile = 0 < kept * prod(leading) * queries * KEPT_SHARE <= KEPT_BYTES
     fit = KEPT_BYTES // (kept * min(chunk, queries) * tile.heads) if worthwhile else 0
-    return [replace(task, number=n, keeps=n < fit) for n, task in enumerate(out)]
+    parts = [slice(n, min(n + chunk, queries)) for n in reversed(range(0, queries, chunk))]
+    return [Task(cell, rows, n, keeps=n < fit) for n, (rows, cell) in enumerate(product(parts, cells))]
 
 
 def key_tiles(place, rows, tile):
