@@ -180,7 +180,9 @@ def by_name(kind, name):
 
 
 def finite(x):
-    return np.where(np.isfinite(x), x, 0).astype(x.dtype, copy=False)
+    """x with 0 for what is no finite number; x itself where all are."""
+    known = np.isfinite(x)
+    return x if known.all() else np.where(known, x, 0).astype(x.dtype, copy=False)
 
 
 def selected(dalpha, allowed):

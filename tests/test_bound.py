@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kernels import CORRECT, ROUNDING, Kernel, Run, f32, pairwise, plain, scores
 
 import attention_ref as ar
-from attention_ref.oracle import normalize, precision
+from attention_ref.oracle import near, normalize, precision
 from attention_ref.oracle.bound import bound
 
 
@@ -295,3 +295,15 @@ def test_without_the_growth_of_sums_correct_kernels_exceed_the_bound(monkeypatch
 def test_pairwise_sums_are_better_than_their_bound():
     case = draw("gaussian", "f32", 0, queries=5, keys=499, width=64)
     assert judged([Kernel(total=pairwise)], "f32", *case)["dv"].max() < 0.1
+
+
+def test_only_what_is_exact_has_no_error():
+    model = precision.find("f32")
+    x, factor = near.exact(np.arange(6.0).reshape(2, 3), model), near.constant(0.3, model)
+    assert not x.error.any()
+    assert factor.error == pytest.approx(2 * 0.3 * model.u, rel=1e-6)
+    assert ((x * factor).error[x.value > 0] > 0).all()
+    off = near.with_error(np.ones((2, 3)), np.broadcast_to(0.5, (2, 3)), model)
+    assert (off.error == 0.5).all()
+    assert (off.upper == 1.5).all()
+    assert ((x @ off.T).error[0] > 1.4).all()

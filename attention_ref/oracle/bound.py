@@ -70,7 +70,7 @@ class Plan:
     def __init__(self, pipeline, arrays, options, place, model):
         self.model, self.pipeline, self.options, self.place = model, pipeline, arrays | options, place
         self.shapes = {name: x.shape for name, x in arrays.items() if x.dtype.kind == "f"}
-        self.given = {name: exact(finite(arrays[name].astype(float)), model) for name in self.shapes}
+        self.given = {name: exact(finite(arrays[name].astype(float, copy=False)), model) for name in self.shapes}
         self.name = self.options.get("normalize", pipeline.own_normalize)
         if self.name not in NORMALIZERS:
             raise OptionError(f"there is no error bound for normalize={self.name!r}; for {', '.join(NORMALIZERS)}")
@@ -84,7 +84,7 @@ class Plan:
         given = self.options | self.given
         s, self.scored = self.pipeline.score.forward(**{name: given[name] for name in ("q", "k", *self.parameters)})
         self.steps = []
-        for name, op, arguments in self.pipeline.stages(given["q"], given["v"], self.place, given, {}):
+        for name, op, arguments in self.pipeline.stages(given["q"], given.get("v"), self.place, given, {}):
             if name == "alpha":
                 break
             if name != "masked":

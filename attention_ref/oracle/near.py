@@ -33,12 +33,14 @@ class Near(np.lib.mixins.NDArrayOperatorsMixin):
 
     @cached_property
     def error(self):
+        if nothing(self.depth) and nothing(self.inherited):
+            return self.inherited
         return self.inherited + self.model.gamma(self.depth) * self.size
 
     @cached_property
     def upper(self):
         """What no computed value exceeds, whatever has cancelled in the exact one."""
-        return self.size + self.error
+        return self.size if nothing(self.error) else self.size + self.error
 
     @property
     def real(self):
@@ -118,7 +120,13 @@ def assembled(parts, model, given):
 def exact(x, model):
     """An input: its bits are the same on both sides."""
     value = np.asarray(x, dtype=np.float64)
-    return Near(value, np.abs(value), np.zeros(value.shape), np.zeros(value.shape), model, given=True)
+    none = np.broadcast_to(0.0, value.shape)
+    return Near(value, np.abs(value), none, none, model, given=True)
+
+
+def nothing(x):
+    """Is this the same 0 everywhere, as it is in what is exact? Then no array of zeros needs to be computed with."""
+    return not any(x.strides) and x.size > 0 and x.flat[0] == 0
 
 
 def constant(x, model):
@@ -187,9 +195,9 @@ def matmul(a, b):
     depth = count + 1 + a.depth.max(initial=0) + b.depth.max(initial=0)
     fresh_a, fresh_b = a.operand(), b.operand()
     inherited = np.where(count > 0, 2 * (count + 1) * a.model.tiny, 0)
-    if a.inherited.any():
+    if not nothing(a.inherited):
         inherited += a.inherited @ (b.upper + b.inherited + fresh_b)
-    if b.inherited.any():
+    if not nothing(b.inherited):
         inherited += (a.upper + fresh_a) @ b.inherited
     inherited += scattered(fresh_a, b.upper + fresh_b, a.model) + scattered(a.upper, fresh_b, a.model)
     return stored(a.value @ b.value, a.size @ b.size, depth, inherited, a.model)

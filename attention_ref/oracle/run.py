@@ -93,6 +93,10 @@ class Runner:
     def band(self):
         return self.truth.bounds(self.differentiates, statistical=True)
 
+    def delta(self, result, statistical=False):
+        """The bound on a result, or the band that independent roundings stay in; None where there is none."""
+        return (self.band if statistical else self.bounds).get(input_of(result))
+
     def fresh(self):
         return build(self.case, self.rule, self.fmt, self.job.seed)
 
@@ -142,7 +146,7 @@ class Runner:
         if trouble is None:
             second, trouble = self.again(self.push, first)
         values = self.truth.forward() if first else {}
-        wanted = {n: self.wanted(values[n], self.bounds.get(n), n == "lse") for n in values if n in first}
+        wanted = {n: self.wanted(values[n], self.delta(n), n == "lse") for n in values if n in first}
         side = Side(wanted, first, trouble, [])
         self.compare(side, second)
         for name in first:
@@ -167,7 +171,7 @@ class Runner:
         if trouble is None:
             second, trouble = self.again(lambda: self.pull(forward.got), first)
         values = {f"d{name}": x for name, x in self.truth.backward().items()}
-        wanted = {n: self.wanted(values[n], self.bounds.get(n.removeprefix("d"))) for n in values if n in first}
+        wanted = {n: self.wanted(values[n], self.delta(n)) for n in values if n in first}
         side = Side(wanted, first, trouble, [])
         self.compare(side, second)
         if not (trouble and trouble.verdict != "fail"):
@@ -198,7 +202,7 @@ class Runner:
         arrays["lse"] = results["lse"].copy() if "lse" in results else None
         options = dict(inputs.options)
         if self.with_dlse():
-            options["dlse"] = inputs.dlse if "lse" in self.truth.cotangents else None
+            options["dlse"] = inputs.dlse if self.truth.has_dlse else None
         found, trouble = candidate.run(Call(self.job.backward, arrays, options, self.job.timeout, "backward"))
         return {f"d{name}": x for name, x in found.items()}, trouble
 
@@ -249,7 +253,7 @@ class Runner:
 
     def suspected(self, found, got, wanted):
         """A result inside its bound, held against the band that independent roundings stay in."""
-        band = np.broadcast_to(self.band[input_of(found.result)], wanted.value.shape)
+        band = np.broadcast_to(self.delta(found.result, statistical=True), wanted.value.shape)
         strict, _ = compare(found.result, got, replace(wanted, delta=band))
         if strict.verdict == "pass":
             return found

@@ -17,7 +17,7 @@ from attention_ref.tiled.plan import key_tiles
 from attention_ref.tiled.problem import ADJUSTED
 from attention_ref.tiled.progress import Progress
 
-PAIRS = 2**19
+PAIRS = 2**20
 TILE = 2**13
 MONOTONE = ("dot", "general")  # the scores whose error is largest for the largest key
 OUTSIDE = (*ADJUSTED, "sink", "dropout")
@@ -91,9 +91,15 @@ def total(sum_so_far, near):
 def part_of(problem, rows, keys, without=()):
     """(the arguments, the place) of some rows and some keys, both indices."""
     given = {name: x for name, x in problem.given.items() if name not in without}
-    given = problem.cutter.along("j", problem.cutter.along("i", given, rows), keys)
+    given = problem.cutter.along("j", problem.cutter.along("i", given, rows), as_slice(keys))
     place = problem.place.chosen(rows, keys)
     return given, place.tile(slice(0, len(rows)), slice(0, len(keys)), given | problem.options)
+
+
+def as_slice(index):
+    """Indices that follow on each other as the slice that they are, which takes no copy."""
+    whole = len(index) and (np.diff(index) == 1).all()
+    return slice(int(index[0]), int(index[-1]) + 1) if whole else index
 
 
 class Rows(Plan):
@@ -106,33 +112,33 @@ class Rows(Plan):
         self.tiles = [keys[n : n + TILE] for n in range(0, len(keys), TILE)]
         self.problem, self.rows = problem, rows
 
-    def spans(self):
+    def spans(self, without):
         """(the columns of a tile, its plan), made anew each time: all of them together are too large to keep."""
         start = 0
         for keys in self.tiles:
-            given, place = part_of(self.problem, self.rows, keys)
+            given, place = part_of(self.problem, self.rows, keys, without)
             plan = Plan(self.pipeline, given, self.problem.options, place, self.model)
             yield (..., slice(start, start + len(keys))), plan
             start += len(keys)
 
     def scores(self):
-        return concatenate([tile.scores() for _, tile in self.spans()], axis=-1)
+        return concatenate([tile.scores() for _, tile in self.spans(without="v")], axis=-1)
 
     def weighted(self, alpha):
         o = None
-        for span, tile in self.spans():
+        for span, tile in self.spans(without="k"):
             o = total(o, tile.weighted(alpha[span]))
         return o
 
     def pulled(self, do):
-        return concatenate([tile.pulled(do) for _, tile in self.spans()], axis=-1)
+        return concatenate([tile.pulled(do) for _, tile in self.spans(without="k")], axis=-1)
 
     def through_weights(self, weights, do):
         return {}
 
     def through_scores(self, ds):
         dq = None
-        for span, tile in self.spans():
+        for span, tile in self.spans(without="v"):
             tile.scores()
             dq = total(dq, tile.through_scores(ds[span])["q"])
         return {"q": dq}
@@ -143,7 +149,7 @@ class Rows(Plan):
     def telling(self, bound):
         """(how many of the pairs would break the bound of o if the row left that key out, how many pairs there are)"""
         o, seen, limit = self.o.value, 0, np.where(bound > 0, bound, np.inf)
-        for span, tile in self.spans():
+        for span, tile in self.spans(without="k"):
             alpha = self.normalizer.alpha.value[..., : self.keys][span]
             v = np.broadcast_to(tile.given["v"].value, (*alpha.shape[:-2], *tile.given["v"].shape[-2:]))
             most = np.max((np.abs(o) + np.max(np.abs(v), axis=-2, keepdims=True)) / limit, axis=-1, keepdims=True)

@@ -1,5 +1,6 @@
 """One long case, run: the candidate called once on the whole, its results compared at the rows and keys of a sample."""
 
+from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
 from zlib import crc32
@@ -12,7 +13,7 @@ from attention_ref.oracle.candidate import Trouble
 from attention_ref.oracle.formats import widened
 from attention_ref.oracle.sampled_bound import at_keys, at_rows, no_bound_at_keys
 from attention_ref.sampled import through_keys
-from attention_ref.tiled import both
+from attention_ref.tiled import both, memory
 from attention_ref.tiled.problem import Problem, refusal
 
 AXIS = {"o": -2, "lse": -1, "dq": -2, "dk": -2, "dv": -2}
@@ -27,15 +28,34 @@ class SampledTruth:
     """As `Truth`, at some rows (o, lse, dq) and some keys (dk, dv)."""
 
     def __init__(self, rule, inputs, model, rows, keys, with_dlse=False):
-        self.model, self.rows, self.keys = model, rows, keys
+        self.rule, self.inputs, self.model, self.with_dlse = rule, inputs, model, with_dlse
+        self.rows, self.keys = rows, keys
         self.telling = None
-        arrays, self.options = ({n: widened(x) for n, x in d.items()} for d in (inputs.arrays, inputs.options))
-        self.given, settings = rule.check(rule.named((), arrays | self.options))
-        self.given |= settings
-        self.problem = Problem(rule.module, self.given, "auto", keeps=False)
-        self.cotangents = {"o": widened(inputs.do)}
-        if with_dlse and "lse" in self.problem.outputs:
-            self.cotangents["lse"] = widened(inputs.dlse)
+
+    @cached_property
+    def options(self):
+        return {name: widened(x) for name, x in self.inputs.options.items()}
+
+    @cached_property
+    def given(self):
+        arrays = {name: widened(x) for name, x in self.inputs.arrays.items()}
+        given, settings = self.rule.check(self.rule.named((), arrays | self.options))
+        return given | settings
+
+    @cached_property
+    def problem(self):
+        return Problem(self.rule.module, self.given, "auto", keeps=False)
+
+    @cached_property
+    def cotangents(self):
+        cotangents = {"o": widened(self.inputs.do)}
+        if self.has_dlse:
+            cotangents["lse"] = widened(self.inputs.dlse)
+        return cotangents
+
+    @property
+    def has_dlse(self):
+        return self.with_dlse and hasattr(self.rule.module.normalizer(self.inputs.options), "LSE")
 
     @cached_property
     def at_rows(self):
@@ -48,6 +68,13 @@ class SampledTruth:
         do, dlse = self.cotangent_at(...)
         rows, saved, grads = through_keys(self.problem, self.keys, do, dlse, None)
         return rows, saved, {name: grads[name] for name in "kv"}
+
+    def rest(self):
+        """Let go of all that is large until it is asked for again: a candidate may need the room."""
+        assert self.has_dlse is not None
+        for name in ("given", "problem", "cotangents", "at_rows", "through_keys"):
+            self.__dict__.pop(name, None)
+        memory.release()
 
     def cotangent_at(self, rows):
         """do and dlse at some rows; None for no dlse."""
@@ -70,15 +97,20 @@ class SampledTruth:
         return {"q": dq, **grads}
 
     def bounds(self, backward=False, statistical=False):
+        """At the rows."""
         model = precision.find(self.model, statistical)
         cotangents = self.cotangent_at(self.rows) if backward else ()
         found, telling = at_rows(self.problem, self.rows, model, *cotangents)
         self.telling = telling if self.telling is None else self.telling
-        if backward and not no_bound_at_keys(self.problem.pipeline, self.given):
-            rows, saved, _ = self.through_keys
-            every = len(rows) == self.problem.place.queries
-            found |= at_keys(self.problem, self.keys, model, rows, saved, *self.cotangent_at(... if every else rows))
         return found
+
+    def bounds_at_keys(self, statistical=False):
+        if no_bound_at_keys(self.problem.pipeline, self.given):
+            return {}
+        rows, saved, _ = self.through_keys
+        every = len(rows) == self.problem.place.queries
+        cotangents = self.cotangent_at(... if every else rows)
+        return at_keys(self.problem, self.keys, precision.find(self.model, statistical), rows, saved, *cotangents)
 
 
 class SampledRunner(whole.Runner):
@@ -90,6 +122,24 @@ class SampledRunner(whole.Runner):
         self.rows = sampling.chosen(size.queries, job.sample, rng)
         self.keys = sampling.chosen(size.keys, job.sample, rng)
         self.whole: dict = {}
+
+    @cached_property
+    def bounds_at_keys(self):
+        return self.truth.bounds_at_keys()
+
+    @cached_property
+    def band_at_keys(self):
+        return self.truth.bounds_at_keys(statistical=True)
+
+    def delta(self, result, statistical=False):
+        if result not in ("dk", "dv"):
+            return super().delta(result, statistical)
+        return (self.band_at_keys if statistical else self.bounds_at_keys).get(whole.input_of(result))
+
+    def fresh(self):
+        """Inputs of their own for a call: copies of the first, where copies lie in memory as these do."""
+        drawn = self.__dict__.get("inputs")
+        return super().fresh() if drawn is None or self.case.layout != "contiguous" else deepcopy(drawn)
 
     @cached_property
     def truth(self):
@@ -129,6 +179,7 @@ class SampledRunner(whole.Runner):
         return self.cut(self.whole, trouble)
 
     def pull(self, results):
+        self.truth.rest()
         found, self.whole = super().pull(self.whole), {}
         return self.cut(*found)
 

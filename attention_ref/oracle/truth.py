@@ -30,6 +30,11 @@ class Truth:
         if with_dlse and self.attended.lse is not None:
             self.cotangents["lse"] = widened(inputs.dlse)
 
+    @property
+    def has_dlse(self):
+        """Is there a cotangent of lse?"""
+        return "lse" in self.cotangents
+
     def forward(self):
         """{"o": …, "alpha": …, "lse": …}; no lse where it has no meaning."""
         found = {name: getattr(self.attended, name) for name in RESULTS}
