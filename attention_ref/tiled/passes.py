@@ -216,17 +216,23 @@ class Shares:
     def weights(self, e, m):
         """The weights, or what they are with these cotangents and sums, of exponentials that were shifted by m."""
         if m is not self.shift:
-            self.shift, factor = m, softmax.share(m, self.lse)
-            early = factor * self.least >= self.end
-            self.do, self.along = (x * np.where(early, factor, 1) for x in self.raw)
-            self.late = None if early.all() else np.where(early, 1, factor)
+            self.shift, factor, self.late = m, softmax.share(m, self.lse), None
+            if not np.min(factor, initial=np.inf) * self.least_of_all >= self.end:
+                early = factor * self.least(axis=-1) >= self.end
+                if not early.all():
+                    factor, self.late = np.where(early, factor, 1), np.where(early, 1, factor)
+            self.do, self.along = (x * factor for x in self.raw)
         return e if self.late is None else e * self.late
 
     @cached_property
-    def least(self):
-        """The least of each row's cotangents that is not zero."""
+    def least_of_all(self):
+        return self.least(axis=None)
+
+    def least(self, axis):
+        """The least of the cotangents that is not zero, along an axis that stays, or of all."""
         sizes = np.abs(self.raw[0])
-        return np.min(sizes, axis=-1, keepdims=True, initial=np.inf, **({} if sizes.all() else {"where": sizes != 0}))
+        some = {} if sizes.all() else {"where": sizes != 0}
+        return np.min(sizes, axis=axis, keepdims=axis is not None, initial=np.inf, **some)
 
     @property
     def end(self):
