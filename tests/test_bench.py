@@ -2,11 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 
+import attention_ref as ar
 from attention_ref import bench, cli
+from attention_ref.bench.contenders import contenders
 from attention_ref.bench.machine import limit
 from attention_ref.bench.memory import peak
+from attention_ref.tiled import blas
 
 
 @pytest.mark.parametrize("rule", ["scaled_dot", pytest.param("additive", marks=pytest.mark.slow)])
@@ -17,6 +21,7 @@ def test_every_contender_is_measured_or_left_out_for_a_reason(rule):
         assert found["seconds"].keys() == found["peak"].keys()
         assert all(seconds > 0 for seconds in found["seconds"].values())
         assert all(found["left_out"].values())
+        assert found["left_out"]["tiled, causal"] == "all calls are causal here"
     text = bench.table(result)
     assert "L = 33" in text
     assert ("the limit" in text) == (rule == "scaled_dot")
@@ -47,6 +52,31 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(asked, capsys):
     assert capsys.readouterr().err.startswith("attention-ref: ")
 
 
+def test_causal_tiles_are_measured_beside_full_ones():
+    result = bench.run(lengths=(16,), heads=1, width=4, repeat=1, backward=False)
+    assert result["lengths"]["16"]["seconds"]["tiled, causal"] > 0
+    assert blas.kernel() in bench.table(result)
+    q = np.random.default_rng(0).standard_normal((1, 1, 5, 3))
+    calls, _ = contenders({"q": q, "k": q, "v": q}, "scaled_dot", False, False)
+    np.testing.assert_array_equal(calls["tiled, causal"](), ar.attention(q, q, q, causal=True).o)
+    result = bench.run("positional_concat", (16,), heads=1, width=4, repeat=1)
+    assert result["lengths"]["16"]["left_out"]["tiled, causal"] == "this rule has no key positions"
+
+
+def test_the_kernel_is_named_where_threadpoolctl_says_it(monkeypatch):
+    class Fake:
+        def info(self):
+            return [
+                {"internal_api": "openblas", "version": "0.3.31", "architecture": "Haswell"},
+                {"internal_api": "mkl"},
+            ]
+
+    monkeypatch.setattr(blas, "controller", Fake)
+    assert blas.kernel() == "openblas 0.3.31 Haswell and mkl"
+    monkeypatch.setattr(blas, "controller", lambda: None)
+    assert blas.kernel() == ""
+
+
 def test_the_limit_is_products_and_exponentials():
     speeds = {"gemm": 1e9, "exp": 1e-9}
     assert limit(speeds, 1000, 64, True) == pytest.approx(1000 * (7 * 128 + 2) * 1e-9)
@@ -54,8 +84,6 @@ def test_the_limit_is_products_and_exponentials():
 
 
 def test_the_peak_sees_what_is_gone_afterwards():
-    import numpy as np
-
     def call():
         held = np.ones(2**24)
         for _ in range(5):

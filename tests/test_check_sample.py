@@ -186,6 +186,19 @@ def test_a_key_dropped_in_one_block_of_rows_is_caught_where_the_block_is_sampled
     assert f"is missed with probability {sampling.chance(missed)}" in " ".join(str(report).split())
 
 
+def test_a_mistake_has_its_name_in_the_run_that_the_report_asks_for():
+    def ignorant(do, q, k, v, o, lse, dlse=None, **options):
+        return back(do, q, k, v, o, lse, **options)
+
+    report = checked(backward=ignorant)
+    page = " ".join(str(report).replace("\\\n", " ").split())
+    case = "attention-ref check test_check_sample:forward --case long-causal --seed 0"
+    assert f"at a length at which a mistake is named {case} --length 521 and if that passes" in page
+    assert f"further out {case} --sample {SAMPLE} --length {LENGTH} float32" in page
+    whole = ar.check(forward, backward=ignorant, cases="long-causal", length=521)
+    assert "with the cotangent of lse ignored" in str(whole.diagnosis)
+
+
 def test_the_share_of_keys_that_would_show_is_what_leaving_them_out_does():
     case, rule = long.resized(long.CASES["long-causal"], 67), find("scaled_dot")
     runner = SampledRunner(Job(case, "float32", "f32", rule.name, forward, None, sample=9))

@@ -87,7 +87,8 @@ def table(result):
     band = ", causal" * result["causal"]
     gemm, exp = result["machine"]["gemm"] / 1e9, result["machine"]["exp"] * 1e9
     lines = [f"{result['rule']}, {result['dtype']}, {result['heads']} heads of {result['width']}, {way}{band}"]
-    lines.append(f"this machine: {gemm:.0f} GFLOP/s in matrix products, {exp:.2f} ns an exponential, all cores")
+    by = f" by {result['machine']['blas']}" if result["machine"]["blas"] else ""
+    lines.append(f"this machine: {gemm:.0f} GFLOP/s in matrix products{by}, {exp:.2f} ns an exponential, all cores")
     for length, found in result["lengths"].items():
         lines.append(f"\nL = {length:<14} {'seconds':>10} {'ours / it':>10} {'peak MiB':>10}")
         ours = found["seconds"][OURS]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from attention_ref.attention import attention, find
+from attention_ref.backend.keras import Keras
 
 
 def contenders(arrays, rule, causal, backward):
@@ -23,8 +24,16 @@ def contenders(arrays, rule, causal, backward):
     return calls, left_out
 
 
-def ours(tile):
+def ours(tile, beside=False):
+    """`beside` is for the same with a causal mask, beside the call without."""
+
     def make(arrays, rule, causal, do):
+        if beside and causal:
+            raise NotImplementedError("all calls are causal here")
+        if beside and not find(rule).module.pairwise:
+            raise NotImplementedError("this rule has no key positions")
+        causal = causal or beside
+
         def call():
             a = attention(**arrays, rule=rule, causal=causal, tile=tile)
             return a.o if do is None else a.backward(do)
@@ -118,10 +127,11 @@ def onnx_reference(arrays, rule, causal, do):
 
 
 def keras(arrays, rule, causal, do):
-    import keras
-
     if do is not None:
         raise NotImplementedError("Keras is measured forward only")
+    if not Keras.installed():
+        raise NotImplementedError("keras is not installed")
+    keras = Keras().xp
     layer = keras.layers.Attention(use_scale=False, score_mode="dot")
     q, k, v = (arrays[name].reshape(-1, *arrays[name].shape[-2:]) for name in "qkv")
     scaled = q / np.sqrt(q.dtype.type(q.shape[-1]))
@@ -132,6 +142,7 @@ SCALED = ("scaled_dot",)
 MAKERS = {
     "plain": (ours(None), ()),
     "tiled": (ours("auto"), ()),
+    "tiled, causal": (ours("auto", beside=True), ()),
     "torch flash": (torch_sdpa("FLASH_ATTENTION"), SCALED),
     "torch math": (torch_sdpa("MATH"), SCALED),
     "torch eager": (torch_additive, ("additive",)),

@@ -12,6 +12,7 @@ from attention_ref.oracle import sampling
 WIDTH = 100
 ALSO = "; and "  # between the deviations that account for one result together
 SHOWN = 5
+WHOLE = 521  # keys of a case that is to be run whole: several tiles of most kernels, none of which it is a multiple of
 HELD = "\xa0"  # a space at which no line is broken
 COLORS = {
     **{"pass": 32, "known": 33, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36},
@@ -78,16 +79,23 @@ def summary(out, report):
 
 
 def diagnosis(out, report):
-    """What is wrong, and the smallest case that shows it."""
+    """What is wrong, and the smallest case that shows it; of a sample no mistake is named, of the whole it is."""
     out.add()
     first, *others = report.diagnosis.parts
     out.add(f"Diagnosis: {first}", hang=2)
     for part in others:
         out.add(f"and {part}", 2, 4)
     run = min(report.failures(), key=lambda run: (run.verdict == "error", run.size.queries * run.size.keys))
-    out.raw("Next: run the smallest case that shows it by itself")
-    for line in broken(command(report, run)):
-        out.raw(f"  {line}")
+    steps = {"Next: run the smallest case that shows it by itself": command(report, run)}
+    if report.meta["sample"]:
+        steps = {
+            "Next: run this case whole, at a length at which a mistake is named": command(report, run, whole=True),
+            "and if that passes, it is wrong only further out": command(report, run),
+        }
+    for step, line in steps.items():
+        out.raw(step)
+        for part in broken(line):
+            out.raw(f"  {part}")
 
 
 def table(out, report, dtype):
@@ -186,8 +194,8 @@ def how_far(found):
     return f"{off} = {number(worst.score)} × its bound of {number(worst.bound)}{made_of}"
 
 
-def command(report, run):
-    """The command that runs this one case again."""
+def command(report, run, whole=False):
+    """The command that runs this one case again; or all of it, at a length that is small enough."""
     meta = report.meta
     name = meta["candidate"]
     target = name if ":" in name or name.startswith("--command") or name == meta["preset"] else "TARGET"
@@ -197,8 +205,9 @@ def command(report, run):
     model = f" --models {run.dtype}={meta['models'][run.dtype]}" if run.dtype in meta["models"] else ""
     backward = f" --backward {quote(meta['backward'])}" if ":" in (meta["backward"] or "") else ""
     timeout = f" --timeout {meta['timeout']:g}" if meta["timeout"] else ""
-    sample = f" --sample {meta['sample']}" if meta["sample"] else ""
-    sample += f" --length {meta['length']}" if meta["length"] else ""
+    sample = f" --sample {meta['sample']}" if meta["sample"] and not whole else ""
+    length = min(run.size.keys, WHOLE) if whole else meta["length"]
+    sample += f" --length {length}" if length else ""
     target = target if target.startswith("--command") else quote(target)
     line = f"attention-ref check {target} --case {run.case} --seed {meta['seed']}"
     return line + sample + rule + preset + dtype + model + backward + timeout

@@ -19,6 +19,13 @@ def controller():
     return ThreadpoolController().select(user_api="blas")
 
 
+def kernel():
+    """What multiplies matrices here, such as "openblas 0.3.31 Haswell"; "" where threadpoolctl does not say."""
+    found = [] if controller() is None else controller().info()
+    parts = [[blas[part] for part in ("internal_api", "version", "architecture") if blas.get(part)] for blas in found]
+    return " and ".join(" ".join(part) for part in parts)
+
+
 def one_thread_possible():
     """Can tasks run side by side without each of them starting BLAS threads of its own?"""
     return controller() is not None or any(os.environ.get(name) == "1" for name in VARIABLES)
