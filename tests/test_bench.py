@@ -7,6 +7,7 @@ import pytest
 
 import attention_ref as ar
 from attention_ref import bench, cli
+from attention_ref.bench.bare import Bare
 from attention_ref.bench.contenders import contenders
 from attention_ref.bench.machine import limit
 from attention_ref.bench.memory import peak
@@ -61,6 +62,18 @@ def test_causal_tiles_are_measured_beside_full_ones():
     np.testing.assert_array_equal(calls["tiled, causal"](), ar.attention(q, q, q, causal=True).o)
     result = bench.run("positional_concat", (16,), heads=1, width=4, repeat=1)
     assert result["lengths"]["16"]["left_out"]["tiled, causal"] == "this rule has no key positions"
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("heads", "length"), [(1, 5), (3, 131), (8, 300)])
+def test_the_bare_function_computes_the_same(heads, length, causal):
+    q, k, v, do = np.random.default_rng(0).standard_normal((4, heads, length, 7))
+    a = ar.attention(q, k, v, causal=causal)
+    want = (a.o, *(a.backward(do)[name] for name in "qkv"))
+    call = Bare(q, k, v, do, causal).run
+    for _ in range(2):
+        for got, right in zip(call(), want, strict=True):
+            np.testing.assert_allclose(got, right, rtol=1e-12, atol=1e-12)
 
 
 def test_the_kernel_is_named_where_threadpoolctl_says_it(monkeypatch):

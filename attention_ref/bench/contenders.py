@@ -4,6 +4,7 @@ import numpy as np
 
 from attention_ref.attention import attention, find
 from attention_ref.backend.keras import Keras
+from attention_ref.bench.bare import Bare
 
 
 def contenders(arrays, rule, causal, backward):
@@ -24,16 +25,8 @@ def contenders(arrays, rule, causal, backward):
     return calls, left_out
 
 
-def ours(tile, beside=False):
-    """`beside` is for the same with a causal mask, beside the call without."""
-
+def ours(tile):
     def make(arrays, rule, causal, do):
-        if beside and causal:
-            raise NotImplementedError("all calls are causal here")
-        if beside and not find(rule).module.pairwise:
-            raise NotImplementedError("this rule has no key positions")
-        causal = causal or beside
-
         def call():
             a = attention(**arrays, rule=rule, causal=causal, tile=tile)
             return a.o if do is None else a.backward(do)
@@ -41,6 +34,28 @@ def ours(tile, beside=False):
         return call
 
     return make
+
+
+def bare(arrays, rule, causal, do):
+    if do is None:
+        raise NotImplementedError("it is written for both passes")
+    if arrays["q"].shape[-2] > 2048:
+        raise NotImplementedError("it keeps all exponentials")
+    q, k, v, d = (x.reshape(-1, *x.shape[-2:]) for x in (arrays["q"], arrays["k"], arrays["v"], do))
+    return Bare(q, k, v, d, causal).run
+
+
+def beside(make):
+    """The same with a causal mask, beside the calls without."""
+
+    def causal_too(arrays, rule, causal, do):
+        if causal:
+            raise NotImplementedError("all calls are causal here")
+        if not find(rule).module.pairwise:
+            raise NotImplementedError("this rule has no key positions")
+        return make(arrays, rule, True, do)
+
+    return causal_too
 
 
 def torch_sdpa(backend):
@@ -142,7 +157,9 @@ SCALED = ("scaled_dot",)
 MAKERS = {
     "plain": (ours(None), ()),
     "tiled": (ours("auto"), ()),
-    "tiled, causal": (ours("auto", beside=True), ()),
+    "tiled, causal": (beside(ours("auto")), ()),
+    "bare NumPy": (bare, SCALED),
+    "bare, causal": (beside(bare), SCALED),
     "torch flash": (torch_sdpa("FLASH_ATTENTION"), SCALED),
     "torch math": (torch_sdpa("MATH"), SCALED),
     "torch eager": (torch_additive, ("additive",)),

@@ -114,7 +114,8 @@ def write(folder, call, test, large):
         name = {"K": "key", "V": "value"}[new]
         arrays[f"present_{name}"] = np.concatenate([tensors[f"past_{name}"], tensors[new]], axis=2)
     node = helper.make_node("Attention", written, outputs, **attributes)
-    graph = helper.make_graph([node], folder.name, *([info(*entry) for entry in x.items()] for x in (tensors, arrays)))
+    ports = [[info(*entry) for entry in x.items()] for x in (tensors, arrays)]
+    graph = helper.make_graph([node], folder.name, ports[0], ports[1])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=11)
     data = folder / "test_data_set_0"
     data.mkdir(parents=True, exist_ok=True)
