@@ -345,3 +345,11 @@ def test_131072_tokens_take_less_than_a_gibibyte():
     done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, env=environment, check=True)
     assert "64 of 131,072 rows" in done.stdout
     assert int(done.stdout.split()[-1]) < 2**20
+
+
+@pytest.mark.parametrize("index", [[], [3], [2, 3, 4], [2, 4, 3, 5], [2, 2, 4], [0, 2]], ids=str)
+def test_a_run_of_keys_is_cut_as_a_slice_and_nothing_else_is(index):
+    x = np.arange(10)
+    found = sampled_bound.as_slice(np.array(index, dtype=int))
+    np.testing.assert_array_equal(x[found], x[np.array(index, dtype=int)])
+    assert isinstance(found, slice) == (index in ([3], [2, 3, 4]))
