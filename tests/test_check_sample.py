@@ -21,7 +21,9 @@ from attention_ref.oracle.cases import build
 from attention_ref.oracle.export import SCHEMA
 from attention_ref.oracle.run import Job
 from attention_ref.oracle.sampled_run import SampledRunner
+from attention_ref.oracle.selection import select
 from attention_ref.oracle.truth import Truth
+from attention_ref.tiled.problem import Problem
 
 LENGTH, SAMPLE = 1009, 16
 
@@ -87,7 +89,8 @@ def test_nothing_in_float64_is_held_while_the_candidate_runs_and_every_call_gets
 
     def noted(function, runner):
         def run(*arrays, **options):
-            calls.append((set(runner.truth.__dict__), arrays))
+            truth = vars(runner).get("truth")
+            calls.append((None if truth is None else vars(truth).copy(), arrays))
             return function(*arrays, **options)
 
         return run
@@ -97,12 +100,30 @@ def test_nothing_in_float64_is_held_while_the_candidate_runs_and_every_call_gets
     runner = SampledRunner(job)
     runner.job = replace(job, candidate=noted(forward, runner), backward=noted(back, runner))
     assert runner.run().verdict == "pass"
-    (_, qkv), (held, (do, *again, _, _)) = calls
-    assert not held & {"given", "problem", "cotangents", "at_rows", "through_keys"}
+    (before, qkv), (held, (do, *again, _, _)) = calls
+    assert before is None
+    assert held["options"]
+    assert {name for name, x in held.items() if isinstance(x, (dict, tuple, np.ndarray, Problem))} <= {
+        "options",
+        "rows",
+        "keys",
+    }
     for x, y, first in zip((do, *qkv), (do, *again), (runner.inputs.do, *runner.inputs.arrays.values()), strict=True):
         np.testing.assert_array_equal(x, y)
         np.testing.assert_array_equal(x, first)
         assert not np.may_share_memory(x, first)
+
+
+@pytest.mark.parametrize("name", ["mask-blocks", "k-lengths", "long-documents", "causal"])
+def test_options_lie_in_memory_as_they_are_drawn(name):
+    case = select(name)[0]
+    case = long.resized(case, 131)
+    runner = SampledRunner(Job(case, "float32", "f32", "scaled_dot", forward, None, sample=11))
+    drawn, again = build(case, find("scaled_dot"), formats.find("float32")), runner.fresh()
+    for option, x in (drawn.options | drawn.arrays).items():
+        if isinstance(x, np.ndarray):
+            y = (again.options | again.arrays)[option]
+            assert (x.flags.c_contiguous, x.tolist()) == (y.flags.c_contiguous, y.tolist()), option
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
@@ -194,7 +215,8 @@ def test_a_mistake_has_its_name_in_the_run_that_the_report_asks_for():
     page = " ".join(str(report).replace("\\\n", " ").split())
     case = "attention-ref check test_check_sample:forward --case long-causal --seed 0"
     assert f"at a length at which a mistake is named {case} --length 521 and if that passes" in page
-    assert f"further out {case} --sample {SAMPLE} --length {LENGTH} float32" in page
+    assert f"to show it {case} --sample {SAMPLE} --length {LENGTH} float32" in page
+    assert "to show it" not in str(checked(backward=ignorant, length=300))
     whole = ar.check(forward, backward=ignorant, cases="long-causal", length=521)
     assert "with the cotangent of lse ignored" in str(whole.diagnosis)
 

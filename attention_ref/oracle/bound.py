@@ -70,14 +70,15 @@ class Plan:
     def __init__(self, pipeline, arrays, options, place, model):
         self.model, self.pipeline, self.options, self.place = model, pipeline, arrays | options, place
         self.shapes = {name: x.shape for name, x in arrays.items() if x.dtype.kind == "f"}
-        self.given = {name: exact(finite(arrays[name].astype(float, copy=False)), model) for name in self.shapes}
+        given = {name: finite(arrays[name].astype(float, copy=False)) for name in self.shapes}
         self.name = self.options.get("normalize", pipeline.own_normalize)
         if self.name not in NORMALIZERS:
             raise OptionError(f"there is no error bound for normalize={self.name!r}; for {', '.join(NORMALIZERS)}")
-        for name in self.given.keys() & {"k", "v"}:
+        for name in given.keys() & {"k", "v"}:
             g = groups(self.shapes["q"], self.shapes[name])
             if g:
-                self.given[name] = np.repeat(self.given[name], self.shapes["q"][-3] // g, axis=-3)
+                given[name] = np.repeat(given[name], self.shapes["q"][-3] // g, axis=-3)
+        self.given = {name: exact(x, model) for name, x in given.items()}
 
     def scores(self):
         """The scores before the masks and the normalizer."""

@@ -71,7 +71,6 @@ class SampledTruth:
 
     def rest(self):
         """Let go of all that is large until it is asked for again: a candidate may need the room."""
-        assert self.has_dlse is not None
         for name in ("given", "problem", "cotangents", "at_rows", "through_keys"):
             self.__dict__.pop(name, None)
         memory.release()
@@ -113,6 +112,12 @@ class SampledTruth:
         return at_keys(self.problem, self.keys, precision.find(self.model, statistical), rows, saved, *cotangents)
 
 
+def compact(value):
+    """Does a copy of an option lie in memory as it does itself?"""
+    parts = value if isinstance(value, tuple) else (value,)
+    return all(x.flags.c_contiguous for x in parts if isinstance(x, np.ndarray))
+
+
 class SampledRunner(whole.Runner):
     """The run of one job at the rows and keys of a sample; the rest is looked at only for NaN."""
 
@@ -138,8 +143,9 @@ class SampledRunner(whole.Runner):
 
     def fresh(self):
         """Inputs of their own for a call: copies of the first, where copies lie in memory as these do."""
-        drawn = self.__dict__.get("inputs")
-        return super().fresh() if drawn is None or self.case.layout != "contiguous" else deepcopy(drawn)
+        drawn = getattr(self, "inputs", None)
+        alike = drawn is not None and self.case.layout == "contiguous" and all(map(compact, drawn.options.values()))
+        return deepcopy(drawn) if alike else super().fresh()
 
     @cached_property
     def truth(self):

@@ -88,10 +88,9 @@ def diagnosis(out, report):
     run = min(report.failures(), key=lambda run: (run.verdict == "error", run.size.queries * run.size.keys))
     steps = {"Next: run the smallest case that shows it by itself": command(report, run)}
     if report.meta["sample"]:
-        steps = {
-            "Next: run this case whole, at a length at which a mistake is named": command(report, run, whole=True),
-            "and if that passes, it is wrong only further out": command(report, run),
-        }
+        steps = {"Next: run this case whole, at a length at which a mistake is named": command(report, run, whole=True)}
+        if run.size.keys > WHOLE:
+            steps["and if that passes, it takes this length to show it"] = command(report, run)
     for step, line in steps.items():
         out.raw(step)
         for part in broken(line):

@@ -23,7 +23,7 @@ def kernel():
     """What multiplies matrices here, such as "openblas 0.3.31 Haswell"; "" where threadpoolctl does not say."""
     found = [] if controller() is None else controller().info()
     parts = [[blas[part] for part in ("internal_api", "version", "architecture") if blas.get(part)] for blas in found]
-    return " and ".join(" ".join(part) for part in parts)
+    return " and ".join(dict.fromkeys(" ".join(part) for part in parts))
 
 
 def one_thread_possible():

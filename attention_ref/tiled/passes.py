@@ -218,7 +218,7 @@ class Shares:
         if m is not self.shift:
             self.shift, factor, self.late = m, softmax.share(m, self.lse), None
             if not np.min(factor, initial=np.inf) * self.least_of_all >= self.end:
-                early = factor * self.least(axis=-1) >= self.end
+                early = factor * self.least_of_each >= self.end
                 if not early.all():
                     factor, self.late = np.where(early, factor, 1), np.where(early, 1, factor)
             self.do, self.along = (x * factor for x in self.raw)
@@ -227,6 +227,10 @@ class Shares:
     @cached_property
     def least_of_all(self):
         return self.least(axis=None)
+
+    @cached_property
+    def least_of_each(self):
+        return self.least(axis=-1)
 
     def least(self, axis):
         """The least of the cotangents that is not zero, along an axis that stays, or of all."""
