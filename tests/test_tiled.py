@@ -14,6 +14,7 @@ import attention_ref as ar
 from attention_ref.normalize import softmax
 from attention_ref.score import dot
 from attention_ref.tiled import blas, memory
+from attention_ref.tiled.passes import Shares
 
 TILED = [(name, n) for name, rule in ar.rules.items() for n in range(len(rule.variants))]
 
@@ -230,6 +231,25 @@ def test_a_row_has_its_bits_from_what_it_sees(wild, kept, monkeypatch):
     np.testing.assert_array_equal(after.o[:, 20], before.o[:, 20])
     np.testing.assert_array_equal(after.lse[:, 20], before.lse[:, 20])
     np.testing.assert_array_equal(after.backward(do)["q"][:, 20], dq[:, 20])
+
+
+@pytest.mark.parametrize("wild", [0.0, 1e-44, 1e-30, 1e30, np.inf, np.nan], ids=str)
+def test_a_factor_goes_to_a_row_as_the_row_alone_decides(wild):
+    """Whether it is taken with the cotangents or with the weights; a look at all rows at once changes no bit."""
+    rng = np.random.default_rng(3)
+    do, e = rng.standard_normal((4, 5, 7)).astype("f"), rng.random((4, 5, 9)).astype("f")
+    along, lse, m = (rng.standard_normal((4, 5, 1)).astype("f") for _ in range(3))
+    lse[0, 1] += 80
+
+    def taken(do):
+        shares = Shares(do, along, lse)
+        weights = shares.weights(e, m)
+        return np.broadcast_to(weights, e.shape), shares.do, shares.along
+
+    others = do.copy()
+    others[:, [0, 3, 4]] = wild
+    for got, want in zip(taken(others), taken(do), strict=True):
+        np.testing.assert_array_equal(got[:, 1:3], want[:, 1:3])
 
 
 def test_empty_rows_are_refused_by_name():
