@@ -176,6 +176,7 @@ def run_bench(options):
     size = (options.rule, options.lengths, options.dtype, options.heads, options.width)
     if min(options.heads, options.width, options.repeat) < 1:
         raise OptionError("bench: --heads, --width and --repeat must be 1 or more")
+    bench.check_paths(options.json, options.plot)
     result = bench.run(*size, options.causal, not options.forward, options.repeat)
     print(bench.table(result))
     bench.save(result, options.json, options.plot)

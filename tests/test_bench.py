@@ -42,9 +42,20 @@ def test_the_command_writes_its_figures(tmp_path, capsys):
     out, plot = tmp_path / "b.json", tmp_path / "b.png"
     asked = ["--lengths", "8,16", "--heads", "1", "--width", "4", "--repeat", "1", "--forward"]
     assert cli.main(["bench", *asked, "--json", str(out), "--plot", str(plot)]) == 0
-    assert "scaled_dot, float32, 1 heads of 4, forward" in capsys.readouterr().out
+    assert "scaled_dot, float32, 1 head of 4, forward" in capsys.readouterr().out
     assert json.loads(out.read_text())["lengths"]["16"]["seconds"]["tiled"] > 0
     assert plot.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("path", ["nowhere/b.png", "b.foo", "b"])
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_measured(path, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "run", None)
+    assert cli.main(["bench", "--plot", str(tmp_path / path)]) == 2
+    assert capsys.readouterr().err.startswith("attention-ref: bench: ")
+
+
+def test_milliseconds_are_readable_from_the_smallest_to_the_largest():
+    assert [bench.milliseconds(s) for s in (0.0000123, 0.0078, 0.0948, 13.348)] == ["0.0123", "7.8", "94.8", "13348"]
 
 
 @pytest.mark.parametrize("asked", [["--lengths", "8,x"], ["--heads", "0"], ["--rule", "nothing"]], ids=str)

@@ -78,6 +78,21 @@ def test_a_file_may_import_its_neighbors_and_one_that_is_no_python_is_refused(tm
     assert "kernel_cut_off.py: line 1: " in capsys.readouterr().err
 
 
+def test_a_forward_may_leave_something_in_its_file_for_its_backward(tmp_path, capsys):
+    path = tmp_path / "keeps.py"
+    path.write_text(
+        "import attention_ref as ar\n\nheld = {}\n\n\n"
+        "def attend(q, k, v, **options):\n    held['a'] = ar.attention(q, k, v, **options)\n"
+        "    return held['a'].o, held['a'].lse\n\n\n"
+        "def back(do, q, k, v, o, lse, dlse=None, **options):\n"
+        "    return dict(held['a'].backward(do, dlse))\n"
+    )
+    asked = ["check", f"{path}:attend", "--backward", f"{path}:back", "--case", "causal"]
+    assert cli.main(asked) == 0, capsys.readouterr().out
+    path.write_text(path.read_text().replace("(do, dlse)", "(do)"))
+    assert cli.main(asked) == 1, "the file as it is now"
+
+
 def test_the_report_is_written_for_machines(kernel, tmp_path, capsys):
     paths = [str(tmp_path / name) for name in ("report.json", "report.xml")]
     assert cli.main(["check", f"{kernel}:right", "--case", "mqa", "--json", paths[0], "--junit", paths[1]]) == 0

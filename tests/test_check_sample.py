@@ -114,6 +114,28 @@ def test_nothing_in_float64_is_held_while_the_candidate_runs_and_every_call_gets
         assert not np.may_share_memory(x, first)
 
 
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_worst_element_is_at_its_place_in_the_whole(wrong):
+    """Whether it breaks its bound or not."""
+    given = {}
+
+    def attend(*arrays, **options):
+        o, lse = forward(*arrays, **options)
+        given.update(o=o + wrong, lse=lse)
+        return given["o"], lse
+
+    def attend_back(*arrays, **options):
+        grads = back(*arrays, **options)
+        given.update({f"d{name}": grads[name] + wrong for name in "qkv"})
+        return {name: given[f"d{name}"] for name in "qkv"}
+
+    (run,) = checked(attend, attend_back).runs
+    assert {c.result for c in run.results} == given.keys()
+    for found in run.results:
+        assert (found.verdict == "fail") == (wrong and found.result != "lse")
+        assert given[found.result][found.worst.index] == found.worst.got, found.result
+
+
 @pytest.mark.parametrize("name", ["mask-blocks", "k-lengths", "long-documents", "causal"])
 def test_options_lie_in_memory_as_they_are_drawn(name):
     case = select(name)[0]

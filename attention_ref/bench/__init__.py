@@ -2,6 +2,7 @@
 
 import gc
 import json
+from pathlib import Path
 from statistics import median
 from time import perf_counter, sleep
 
@@ -9,6 +10,7 @@ from attention_ref.attention import find
 from attention_ref.bench.contenders import contenders
 from attention_ref.bench.machine import limit, rates
 from attention_ref.bench.memory import peak
+from attention_ref.errors import OptionError
 from attention_ref.tiled.memory import release
 
 OURS = "tiled"
@@ -83,21 +85,45 @@ def timed(call):
 
 def table(result):
     """The result as text."""
-    way = "forward + backward" if result["backward"] else "forward"
-    band = ", causal" * result["causal"]
     gemm, exp = result["machine"]["gemm"] / 1e9, result["machine"]["exp"] * 1e9
-    lines = [f"{result['rule']}, {result['dtype']}, {result['heads']} heads of {result['width']}, {way}{band}"]
+    lines = [heading(result)]
     by = f" by {result['machine']['blas']}" if result["machine"]["blas"] else ""
     lines.append(f"this machine: {gemm:.0f} GFLOP/s in matrix products{by}, {exp:.2f} ns an exponential, all cores")
     for length, found in result["lengths"].items():
-        lines.append(f"\nL = {length:<14} {'seconds':>10} {'ours / it':>10} {'peak MiB':>10}")
+        lines.append(f"\nL = {length:<14} {'ms':>10} {'tiled / it':>10} {'peak MiB':>10}")
         ours = found["seconds"][OURS]
         for name, seconds in sorted(found["seconds"].items(), key=lambda pair: pair[1]):
-            lines.append(f"  {name:16} {seconds:10.4f} {ours / seconds:10.2f} {found['peak'][name] / 2**20:10.1f}")
+            lines.append(
+                f"  {name:16} {milliseconds(seconds):>10} {ours / seconds:10.3g} {found['peak'][name] / 2**20:10.1f}"
+            )
         if "limit" in found:
-            lines.append(f"  {'the limit':16} {found['limit']:10.4f} {found['limit'] / ours:9.0%} of it reached")
+            share = f"{found['limit'] / ours:9.0%} of it reached by tiled: products and exponentials alone"
+            lines.append(f"  {'the limit':16} {milliseconds(found['limit']):>10} {share}")
         lines += [f"  {name:16} left out: {reason}" for name, reason in found["left_out"].items()]
     return "\n".join(lines)
+
+
+def heading(result):
+    way = "forward + backward" if result["backward"] else "forward"
+    heads = f"{result['heads']} head{'s' * (result['heads'] != 1)} of {result['width']}"
+    return f"{result['rule']}, {result['dtype']}, {heads}, {way}" + ", causal" * result["causal"]
+
+
+def milliseconds(seconds):
+    return f"{1e3 * seconds:.0f}" if seconds >= 1 else f"{1e3 * seconds:.3g}"
+
+
+def check_paths(json_path=None, plot_path=None):
+    """Refuse, before anything is measured, what could not be written afterwards."""
+    for path in filter(None, (json_path, plot_path)):
+        if not Path(path).resolve().parent.is_dir():
+            raise OptionError(f"bench: there is no folder {Path(path).parent} to write {Path(path).name} into")
+    if plot_path:
+        from matplotlib.figure import Figure
+
+        kinds = Figure().canvas.get_supported_filetypes()
+        if Path(plot_path).suffix[1:].lower() not in kinds:
+            raise OptionError(f"bench: {plot_path} has no ending of a picture: {', '.join(sorted(kinds))}")
 
 
 def save(result, json_path=None, plot_path=None):
@@ -107,4 +133,4 @@ def save(result, json_path=None, plot_path=None):
     if plot_path:
         from attention_ref.bench.figure import figure
 
-        figure(result).savefig(plot_path)
+        figure(result, heading(result)).savefig(plot_path)

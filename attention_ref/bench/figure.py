@@ -1,7 +1,7 @@
 """Time and memory against the length, on logarithmic axes."""
 
 
-def figure(result):
+def figure(result, title):
     """A figure with two panels: seconds and peak bytes of every contender at every length."""
     from matplotlib.figure import Figure
 
@@ -15,5 +15,8 @@ def figure(result):
             points = [(n, y) for n, y in points if y]
             ax.plot(*zip(*points, strict=True), marker="o", label=name) if points else None
         ax.set(xscale="log", yscale="log", xlabel="L", ylabel=label)
-    panels[0].legend()
+        ax.set_xticks(lengths, [str(length) for length in lengths])
+        ax.set_xticks([], minor=True)
+    fig.suptitle(title)
+    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
     return fig

@@ -216,7 +216,7 @@ class SampledRunner(whole.Runner):
         return {"o": do.shape, "lse": do.shape[:-1]} | {f"d{name}": arrays[name].shape for name in "qkv"}
 
     def explained(self, found, wrong):
-        """The comparison with the row or key of the whole, and how many of the sampled ones are wrong."""
+        """The comparison with how many of the sampled rows or keys are wrong, and which."""
         index, axis = (self.keys, "key") if found.result in ("dk", "dv") else (self.rows, "row")
         if wrong is None or found.worst is None:
             return found
@@ -224,6 +224,16 @@ class SampledRunner(whole.Runner):
         hit = index[wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != place))].tolist()
         listed = ", ".join(map(str, hit[:LISTED])) + ", …" * (len(hit) > LISTED)
         where = f"at {len(hit)} of {len(index)} sampled {axis}s: {listed}"
-        at = list(found.worst.index)
-        at[place] = int(index[at[place]])
-        return replace(found, where=where, worst=replace(found.worst, index=tuple(at)))
+        return replace(found, where=where)
+
+    def compare(self, side, second):
+        super().compare(side, second)
+        side.comparisons[:] = map(self.placed, side.comparisons)
+
+    def placed(self, found):
+        """The comparison with the row or key of the whole, instead of its number in the sample."""
+        if found.worst is None or found.result not in AXIS:
+            return found
+        index, at = self.keys if found.result in ("dk", "dv") else self.rows, list(found.worst.index)
+        at[AXIS[found.result]] = int(index[at[AXIS[found.result]]])
+        return replace(found, worst=replace(found.worst, index=tuple(at)))

@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from functools import partial
+from functools import cache, partial
 from importlib.machinery import SourceFileLoader
 from inspect import isclass, ismethod
 from traceback import extract_tb
@@ -53,6 +53,14 @@ def from_package(name):
 
 
 def from_file(path):
+    """The module of a file, one for all functions of it: a forward may leave something there for its backward."""
+    status = os.stat(path)
+    return executed(path, os.path.abspath(path), status.st_mtime_ns, status.st_size)
+
+
+@cache
+def executed(path, *state):
+    """The module of a file in this state."""
     name = os.path.splitext(os.path.basename(path))[0]
     spec = importlib.util.spec_from_loader(name, SourceFileLoader(name, path))
     assert spec is not None
