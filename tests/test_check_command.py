@@ -218,7 +218,8 @@ def test_processes_run_what_cannot_be_named_and_outlive_a_crash(newcomer):
     status, page, told = newcomer("hostile.py:inner", "--cases", "shape-15x15,shape-1x1", "--jobs", "2")
     assert (status, page.partition(" ")[0], told.count("from Python")) == (0, "PASSED", 4)
     status, page, _ = newcomer("hostile.py:dies", "--cases", "shape-15x15,causal", "--jobs", "2")
-    assert (status, "the worker process died" in page) == (1, True)
+    assert (status, "it ended its worker process" in page) == (1, True)
+    assert " --seed 0 --jobs 2\n" in page, "without --jobs it ends the command too"
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_a_process_that_dies_is_an_error_of_its_case():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         report = ar.check(dies, cases="causal,shape-35x35", executor=pool)
     assert report.runs[0].verdict == "error"
-    assert "the worker process died" in report.runs[0].sentence
+    assert "it ended its worker process" in report.runs[0].sentence
     assert len(report.runs) == 2
 
 

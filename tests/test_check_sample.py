@@ -243,6 +243,20 @@ def test_a_mistake_has_its_name_in_the_run_that_the_report_asks_for():
     assert "with the cotangent of lse ignored" in str(whole.diagnosis)
 
 
+def test_the_page_says_only_what_was_compared():
+    page = " ".join(str(checked(backward=None)).split())
+    assert f"Compared: o and lse at {SAMPLE} of {LENGTH:,} rows (0, " in page
+    assert "All other rows and keys" in page
+    page = " ".join(str(checked(length=1)).split())
+    assert "Compared: o, lse and dq at the only row; dk and dv at the only key." in page
+    assert not any(words in page for words in ("All other rows", "probability", "hold so much"))
+    wide = checked(lambda *a, **o: [x.astype("float64") for x in forward(*a, **o)], None)
+    assert "Compared: nothing." in str(wide)
+    assert "hold so much" not in str(wide)
+    with pytest.raises(ar.OptionError, match="a sample is not drawn; run the case whole"):
+        wide.figure()
+
+
 def test_the_share_of_keys_that_would_show_is_what_leaving_them_out_does():
     case, rule = long.resized(long.CASES["long-causal"], 67), find("scaled_dot")
     runner = SampledRunner(Job(case, "float32", "f32", rule.name, forward, None, sample=9))

@@ -20,6 +20,7 @@ from attention_ref.oracle.report import Report
 from attention_ref.oracle.run import CaseRun, Job, run
 from attention_ref.oracle.selection import select
 from attention_ref.oracle.target import name_of
+from attention_ref.oracle.text import DIED
 
 MODELS = ("onnx", "onnxruntime")  # backends whose candidates are models
 LONG = 100
@@ -187,7 +188,7 @@ def result_of(job, future):
     try:
         return future.result()
     except BrokenExecutor:
-        return blank(job, "error", "the worker process died; without an executor= the case can be run by itself")
+        return blank(job, "error", DIED)
 
 
 def process_pools():

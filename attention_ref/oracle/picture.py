@@ -39,7 +39,9 @@ def chosen(report, case):
     """The failing run of a case, the worst of all unless one is named."""
     runs = [run for run in report.failures() if run.verdict == "fail" and run.evidence]
     if not runs:
-        raise OptionError("figure: no run failed with values to draw")
+        sampled = any(run.sample for run in report.failures())
+        why = "a sample is not drawn; run the case whole" if sampled else "no run failed with values to draw"
+        raise OptionError(f"figure: {why}")
     if case is None:
         return runs[0]
     for run in runs:

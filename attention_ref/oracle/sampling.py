@@ -6,10 +6,9 @@ import numpy as np
 
 BLOCK = 64  # the tiles of kernels are multiples of 64, or divide it
 SHARES = (0.001, 0.01, 0.1)
-REST = (
-    "All other rows and keys were looked at for shape, dtype and NaN only: a wrong number there is not seen. The "
-    "candidate ran once: whether its bits vary between runs was not looked at."
-)
+REST = "All other rows and keys were looked at for shape, dtype and NaN only: a wrong number there is not seen."
+ONCE = "The candidate ran once: whether its bits vary between runs was not looked at."
+AT_ROWS, AT_KEYS = ("o", "lse", "dq"), ("dk", "dv")
 
 
 def chosen(length, count, rng):
@@ -46,16 +45,16 @@ def block_missed(positions, length):
     return 1 - len(np.unique(positions // BLOCK)) / -(-length // BLOCK)
 
 
-def sentences(facts):
-    """What a sample proves, and how likely it is to miss what, for a report."""
-    yield f"Compared: {compared(facts)}."
+def sentences(facts, results):
+    """What a sample proves, and how likely it is to miss what, for a report; `results` are those that were compared."""
+    yield f"Compared: {compared(facts, results)}."
     for name, index, size in places(facts):
         if 0 < len(index) < size:
             faulty = dict.fromkeys(max(1, round(share * size)) for share in SHARES)
             shares = [f"{n:,} of the {size:,} {name}: {chance(missed(size, len(index), n))}" for n in faulty]
             block = f"one block of {BLOCK}: {chance(block_missed(index, size))}"
             yield f"A fault at random places is missed with probability: {', '.join([*shares, block])}."
-    if facts["telling"] is not None:
+    if facts["telling"] is not None and "o" in results and 0 < len(facts["rows"]) < facts["of_rows"]:
         yield (
             f"Of the keys that a sampled row sees, {facts['telling']:.3%} hold so much of its weight that o breaks its "
             f"bound without them. One key, any, left out in one block of {BLOCK} rows, any, is missed with probability "
@@ -64,13 +63,18 @@ def sentences(facts):
         )
 
 
-def sentence(facts):
+def whole(facts):
+    """Are all rows and keys in the sample?"""
+    return all(len(index) == size for _, index, size in places(facts))
+
+
+def sentence(facts, results):
     """The same in short, of one of several runs."""
     chances = [f"a fault in one block of {BLOCK} {name} is missed with probability {chance(block_missed(index, size))}"
         for name, index, size in places(facts) if 0 < len(index) < size]  # fmt: skip
-    if facts["telling"] is not None:
+    if facts["telling"] is not None and "o" in results:
         chances.append(f"one key left out in one block of rows with {chance(one_key_missed(facts))}")
-    return "; ".join([compared(facts), *chances])
+    return "; ".join([compared(facts, results), *chances])
 
 
 def one_key_missed(facts):
@@ -78,10 +82,18 @@ def one_key_missed(facts):
     return 1 - (1 - block_missed(np.array(facts["rows"]), facts["of_rows"])) * facts["telling"]
 
 
-def compared(facts):
+def compared(facts, results):
     (_, rows, queries), (_, keys, length) = places(facts)
-    at_keys = f"dk and dv at {of(keys, length, 'key')}" if len(keys) else "dk and dv nowhere"
-    return f"o, lse and dq, as far as they came, at {of(rows, queries, 'row')}, {at_keys}"
+    told = []
+    for kind, *where in ((AT_ROWS, rows, queries, "row"), (AT_KEYS, keys, length, "key")):
+        names = [name for name in kind if name in results]
+        told += [f"{listed(names)} at {of(*where)}"] if names else []
+    return "; ".join(told) or "nothing"
+
+
+def listed(names):
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def places(facts):
@@ -92,7 +104,7 @@ def places(facts):
 def of(index, size, name):
     """ "64 of 131,072 rows (0, 2047, 2048, …, 131071)"."""
     if len(index) == size:
-        return f"all {size:,} {name}s"
+        return f"all {size:,} {name}s" if size != 1 else f"the only {name}"
     *first, last = index.tolist()
     listed = f" ({', '.join(map(str, first[:3]))}, …, {last})" if len(first) > 3 else f" ({', '.join(map(str, index))})"
     return f"{len(index)} of {size:,} {name}{'s' * (size != 1)}{listed}"

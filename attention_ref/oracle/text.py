@@ -13,6 +13,7 @@ WIDTH = 100
 ALSO = "; and "  # between the deviations that account for one result together
 SHOWN = 5
 WHOLE = 521  # keys of a case that is to be run whole: several tiles of most kernels, none of which it is a multiple of
+DIED = "it ended its worker process: a crash, which Python cannot catch"
 HELD = "\xa0"  # a space at which no line is broken
 COLORS = {
     **{"pass": 32, "known": 33, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36},
@@ -205,11 +206,12 @@ def command(report, run, whole=False):
     backward = f" --backward {quote(meta['backward'])}" if ":" in (meta["backward"] or "") else ""
     timeout = f" --timeout {meta['timeout']:g}" if meta["timeout"] else ""
     sample = f" --sample {meta['sample']}" if meta["sample"] and not whole else ""
+    jobs = " --jobs 2" if run.sentence == DIED else ""
     length = min(run.size.keys, WHOLE) if whole else meta["length"]
     sample += f" --length {length}" if length else ""
     target = target if target.startswith("--command") else quote(target)
     line = f"attention-ref check {target} --case {run.case} --seed {meta['seed']}"
-    return line + sample + rule + preset + dtype + model + backward + timeout
+    return line + sample + rule + preset + dtype + model + backward + timeout + jobs
 
 
 def broken(line):
@@ -244,13 +246,15 @@ def sampled(out, report):
     out.add()
     out.raw("What the sample shows, and what it does not")
     for run in runs:
+        results = [c.result for c in run.results if c.worst is not None]
         if len(runs) == 1:
-            told = sampling.sentences(run.sample)
+            told = sampling.sentences(run.sample, results)
         else:
-            told = [f"{run.case} · {run.dtype}: {sampling.sentence(run.sample)}"]
+            told = [f"{run.case} · {run.dtype}: {sampling.sentence(run.sample, results)}"]
         for text in told:
-            out.add(text, 2, 4)
-    out.add(sampling.REST, 2, 4)
+            out.add(text.replace("1 - ", held("1 - ")), 2, 4)
+    rest = "" if all(sampling.whole(run.sample) for run in runs) else f"{sampling.REST} "
+    out.add(rest + sampling.ONCE, 2, 4)
 
 
 def remarks(out, report):
