@@ -3,7 +3,9 @@
 import io
 import json
 import re
+import shlex
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 import attention_ref as ar
 from attention_ref.backend.presets import Known, Preset
-from attention_ref.oracle import text
+from attention_ref.oracle import rerun, text
 from attention_ref.oracle.cases import Case, Size
 from attention_ref.oracle.export import SCHEMA
 
@@ -53,8 +55,77 @@ def test_the_summary_comes_first(failed, passed):
     assert page.startswith(
         f"FAILED {__name__}:wrong against scaled_dot, forward and backward, in float32 and float16 ("
     )
-    assert "(causal,scale,softcap,mask-half,gqa, 10 cases, seed 5, " in page
+    assert "(causal,scale,softcap,mask-half,gqa, 5 cases in each, seed 5, " in page
     assert str(passed).rstrip().endswith("Forward only: no backward was given (backward=).")
+
+
+def test_a_gradient_that_was_not_compared_is_not_claimed():
+    def silent(do, q, k, v, o, lse, **options):
+        return {}
+
+    page = str(ar.check(right, backward=silent, cases="causal"))
+    assert "scaled_dot, forward only, in float32" in page
+    assert "the backward does not return dq: 1 case (causal)" in page
+
+
+def test_the_gradient_through_lse_is_said_to_be_unchecked_where_the_backward_takes_no_dlse():
+    def deaf(do, q, k, v, o, lse, causal=False):
+        return back(do, q, k, v, o, lse, causal=causal)
+
+    sentence = "The gradient through lse was not checked: the backward does not declare dlse=."
+    report = ar.check(right, backward=deaf, cases="causal")
+    assert report.passed
+    assert sentence in str(report)
+    assert not report.to_dict()["dlse"]
+    assert sentence not in str(ar.check(right, backward=back, cases="causal"))
+    assert sentence not in str(ar.check(lambda *a, **o: right(*a, **o)[0], backward=deaf, cases="causal"))
+    assert sentence not in str(ar.check(right, cases="causal"))
+
+
+def test_what_is_suspicious_is_to_be_run_in_float64():
+    def doubled(q, k, v):
+        o, lse = right(q, k, v)
+        return o * np.float32(1 + 5e-4), lse
+
+    report = ar.check(doubled, cases="long-259x1031", seed=3)
+    assert report.counts()["suspicious"] == 1
+    page = str(report)
+    assert "In float64 a mistake stays as large as it is, and rounding does not:" in page
+    assert "--case long-259x1031 --seed 3 --dtypes float64" in " ".join(page.replace("\\\n", " ").split())
+    report = ar.check(doubled, cases="long-259x1031", seed=3, dtypes=["float32", "float64"])
+    assert "In float64 a mistake" not in str(report)
+
+
+def test_every_result_with_a_wrong_dtype_is_named():
+    def wide(do, q, k, v, o, lse, causal=False):
+        return {name: x.astype(np.float64) for name, x in back(do, q, k, v, o, lse, causal=causal).items()}
+
+    page = str(ar.check(right, backward=wide, cases="causal"))
+    for name in ("dq", "dk", "dv"):
+        assert f"    {name} has dtype float64, expected float32\n" in page
+
+
+def test_a_printed_command_has_no_option_parted_from_its_value(failed):
+    name = "--command 'python  my kernel.py --with a-rather-long --list of-its-own'"
+    run = replace(failed.failures()[0], case="c" * 60)
+    report = replace(failed, meta=failed.meta | {"candidate": name, "timeout": 7.5})
+    lines = rerun.broken(rerun.words(report, run))
+    assert len(lines) > 2
+    assert all(line.endswith(" \\") for line in lines[:-1])
+    parted = shlex.split(" ".join(line.removesuffix("\\") for line in lines))
+    assert parted == shlex.split(rerun.command(report, run))
+    for line in lines:
+        assert not line.removesuffix(" \\").split()[-1].startswith("--")
+
+
+def test_a_case_too_large_to_check_whole_is_left_out_with_its_size():
+    report = ar.check(right, cases="shape-131x5,causal", length=521)
+    assert report.passed
+    (large,) = [run for run in report.runs if run.verdict == "unsupported"]
+    assert large.case == "shape-131x5"
+    assert large.sentence.startswith(
+        "has 42,669,900 pairs of a query and a key, some 12 GiB to check whole; give sample="
+    )
 
 
 def test_a_known_deviation_is_not_the_worst_of_what_passed():
@@ -67,6 +138,8 @@ def test_a_known_deviation_is_not_the_worst_of_what_passed():
     assert "1 pass · 1 known" in page
     assert "mask-half" in page.partition("Known deviations")[0].splitlines()[-2]
     assert "inf" not in page
+    sampled = ar.check(preset=preset, cases="poison-nan-mask", sample=8)  # held against its deviations only if whole
+    assert sampled.counts()["fail"] == 1
 
 
 def test_what_a_function_refuses_is_told_in_its_own_words():

@@ -16,7 +16,7 @@ from test_check_report import fits
 import attention_ref as ar
 from attention_ref import cli
 from attention_ref.attention import find
-from attention_ref.oracle import formats, long, sampled_bound, sampling
+from attention_ref.oracle import formats, long, sampled_bound, sampling, text
 from attention_ref.oracle.cases import build
 from attention_ref.oracle.export import SCHEMA
 from attention_ref.oracle.run import Job
@@ -52,6 +52,10 @@ def spoiled(function, name, change):
 
 def checked(candidate=forward, backward=back, **more):
     return ar.check(candidate, backward=backward, **{"sample": SAMPLE, "length": LENGTH, **more})
+
+
+def found_shape(result):
+    return (SAMPLE,) if result == "lse" else (SAMPLE, 64)
 
 
 def sample_of(**more):
@@ -175,7 +179,7 @@ def test_what_has_no_bound_at_keys_is_said(rule):
     verdicts = {c.result: c.verdict for c in report.runs[0].results}
     assert verdicts["o"] == verdicts["dq"] == "pass"
     assert verdicts["dk"] == ("pass" if rule == "general" else "unsupported")
-    assert ("there is no bound for dk here" in str(report)) == (rule != "general")
+    assert ("a sample has no bound for dk and dv with this score: 1" in str(report)) == (rule != "general")
     assert ("is a sum over all pairs, which a sample does not give" in str(report)) == (rule != "cosine")
 
 
@@ -191,7 +195,7 @@ def test_a_wrong_row_or_key_is_caught_inside_the_sample_and_not_claimed_outside(
 
         name = result.removeprefix("d")
         if result in ("o", "lse"):
-            report = checked(spoiled(forward, name, change))
+            report = checked(spoiled(forward, name, change), length=np.int64(LENGTH))
         else:
             report = checked(backward=spoiled(back, name, change))
         wrong = [c for c in report.runs[0].results if c.verdict == "fail"]
@@ -203,6 +207,10 @@ def test_a_wrong_row_or_key_is_caught_inside_the_sample_and_not_claimed_outside(
             assert found.worst.index[0] == place
             axis = "key" if result in ("dk", "dv") else "row"
             assert found.where == f"at 1 of {SAMPLE} sampled {axis}s: {place}"
+            evidence = report.failures()[0].evidence
+            assert evidence["inputs"] is None
+            assert evidence["got"][result].shape == evidence["want"][result].shape == found_shape(result)
+            assert f"{result} is wrong {found.where}" in report.diagnosis.sentence
     assert "All other rows and keys were looked at for shape, dtype and NaN only" in str(report)
 
 
@@ -283,8 +291,71 @@ def test_nan_is_seen_wherever_it_is():
         x[outside] = np.nan
 
     report = checked(spoiled(forward, "o", change))
-    assert not report.passed
-    assert f"o is nan, where it should not be, first at row {outside}, in 1 rows" in " ".join(str(report).split())
+    sentence = f"o is nan, where it should not be, first at row {outside}, in 1 row"
+    assert report.runs[0].sentence == sentence
+    assert {c.result: c.verdict for c in report.runs[0].results} == {
+        "o": "fail", "lse": "pass", "dq": "pass", "dk": "pass", "dv": "pass"
+    }  # fmt: skip
+    assert f"Diagnosis: {sentence} (long-causal, float32) Next" in " ".join(str(report).split())
+
+
+def test_rows_and_keys_with_nan_are_counted_once_for_all_heads():
+    def change(x):
+        x[:, [5, 9]] = np.nan
+
+    report = checked(backward=spoiled(back, "v", lambda x: change(x)), cases="long-mqa")
+    assert report.runs[0].sentence == "dv is nan, where it should not be, first at key 5, in 2 keys"
+    report = checked(spoiled(forward, "lse", change), cases="long-mqa")
+    assert report.runs[0].sentence == "lse is nan, where it should not be, first at row 5, in 2 rows"
+
+
+@pytest.mark.parametrize("result", ["o", "dk"])
+def test_a_wrong_shape_of_the_whole_is_a_failure_of_that_result(result):
+    def longer(function):
+        def run(*arrays, **options):
+            results = function(*arrays, **options)
+            results = dict(results) if isinstance(results, dict) else {"o": results[0]}
+            name = result.removeprefix("d")
+            return results | {name: np.concatenate([results[name], results[name][:1]])}
+
+        return run
+
+    candidates = (longer(forward), back) if result == "o" else (forward, longer(back))
+    report = checked(*candidates)
+    sentence = f"{result} has shape ({LENGTH + 1}, 64), expected ({LENGTH}, 64)"
+    verdicts = [c.verdict for c in report.runs[0].results if c.result == result]
+    assert verdicts == ["fail"]
+    assert report.runs[0].sentence == sentence
+    assert sentence in report.diagnosis.sentence
+
+
+def test_what_fails_in_one_dtype_is_not_said_to_be_a_matter_of_flags():
+    def wide(q, k, v, **options):
+        return forward(q, k, v, **options)[0].astype("float64")
+
+    report = checked(wide, None, cases="long-causal,long-full", dtypes=("float32", "float64"))
+    assert report.diagnosis.sentence.count("o comes back as float64 for float32 inputs in 2 cases") == 1
+    assert "flag" not in report.diagnosis.sentence
+    assert "has dtype" not in report.diagnosis.sentence
+
+    def off(q, k, v, **options):
+        o = forward(q, k, v, **options)[0]
+        return o if q.dtype == np.float64 else o + 1
+
+    report = checked(off, None, cases="long-causal,long-full", dtypes=("float32", "float64"))
+    parts = report.diagnosis.parts
+    assert [part.partition(" is wrong ")[0] for part in parts] == ["o", "o"]
+    assert parts[0].endswith("(long-causal, float32)")
+    assert "flag" not in report.diagnosis.sentence
+
+
+def test_of_many_samples_the_page_has_the_first():
+    report = checked(backward=None, cases="flag:Causal,-flag:Poison", length=None, sample=3)
+    page = str(report)
+    shown = sum(f"{run.case} · float32: " in page for run in report.runs if run.sample)
+    rest = sum(run.sample is not None for run in report.runs) - shown
+    assert shown == text.SHOWN
+    assert f"and {rest} more, each at rows and keys of its own" in page
 
 
 def test_the_sample_is_spread_over_the_length_and_holds_both_ends_and_borders():
@@ -353,7 +424,8 @@ def test_the_candidate_runs_once_on_the_whole_input():
     [
         ({"sample": 0}, r"^check: sample= is a whole number from 1 on, or None; got 0$"),
         ({"length": 2.5}, r"^check: length= is a whole number from 1 on, or None; got 2.5$"),
-        ({"sample": None, "cases": "long", "length": None}, r"^check: long-causal has 131,072 keys, too many to check"),
+        ({"sample": None, "cases": "long-causal", "length": None}, r"has 17,179,869,184 pairs .* GiB .* give sample="),
+        ({"cases": []}, r"^check: cases= leaves no case to run$"),
     ],
     ids=str,
 )

@@ -17,10 +17,10 @@ from attention_ref.oracle.diagnose import diagnose
 from attention_ref.oracle.known import explained, vanished
 from attention_ref.oracle.progress import watched
 from attention_ref.oracle.report import Report
+from attention_ref.oracle.rerun import DIED
 from attention_ref.oracle.run import CaseRun, Job, run
 from attention_ref.oracle.selection import select
 from attention_ref.oracle.target import name_of
-from attention_ref.oracle.text import DIED
 
 MODELS = ("onnx", "onnxruntime")  # backends whose candidates are models
 LONG = 100
@@ -109,6 +109,7 @@ def check(
         "dtypes": names,
         "seed": seed,
         "backward": None if backward is None else name_of(backward),
+        "dlse": "dlse" in (declared(backward, 6) or {"dlse"}) if backward else None,
         "deterministic": deterministic,
         "models": models,
         "timeout": timeout,
@@ -167,8 +168,8 @@ def work(job):
 
 
 def unfit(job, rule):
-    """The run of a case that the rule has no meaning for; None for all others."""
-    reason = job.case.unfit(rule)
+    """The run of a case that the rule has no meaning for, or that is too large; None for all others."""
+    reason = job.case.unfit(rule) or (job.sample is None and long.too_large(job.case))
     return blank(job, "unsupported", reason) if reason else None
 
 

@@ -15,7 +15,7 @@ from attention_ref.oracle.faults import MISTAKES, Kernel
 from attention_ref.oracle.faults.kernel import Narrow
 from attention_ref.oracle.form import form, raised, varying
 from attention_ref.oracle.observation import BACKWARD, FORWARD, observed
-from attention_ref.oracle.symptoms import symptoms
+from attention_ref.oracle.symptoms import at_samples, symptoms
 from attention_ref.oracle.truth import RESULTS
 
 CLOSE = 1.25  # of several mistakes that explain everything, those nearly as close as the closest are named
@@ -59,8 +59,10 @@ def diagnose(runs, jobs, deterministic=True):
     named = told(found, "that returns" if any(run.verdict == "error" for run in runs) else "")
     if unsteady and (deterministic or any(random(explained) for explained in found.values())):
         named = [unsteady, *(named if not any(random(explained) for explained in found.values()) else ())]
-    common = [symptoms(runs)] if (found and not all(found.values())) or not (formal or named or errors) else []
-    parts = tuple(part for part in [*formal, *named, *common, *errors] if part)
+    sampled = at_samples(runs)
+    silent = not (formal or named or sampled or errors)
+    common = [symptoms(runs)] if silent or (found and not all(found.values())) else []
+    parts = tuple(part for part in [*formal, *named, *sampled, *common, *errors] if part)
     return Diagnosis(text(parts), failing, found.get(FORWARD, ()), found.get(BACKWARD, ()), parts)
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from math import isfinite
 from xml.etree import ElementTree as xml
 
-from attention_ref.oracle.text import command
+from attention_ref.oracle.rerun import command
 
 NAME, VERSION = "attention_ref.check", 1
 WORST = ("index", "got", "want", "error", "ulps", "bound", "score", "term")
@@ -69,6 +69,7 @@ SCHEMA = {
             **{name: TEXT for name in ("candidate", "rule", "cases")},
             "dtypes": {"type": "array", "items": TEXT},
             **{"seed": COUNT, "backward": {"anyOf": [TEXT, {"type": "null"}]}, "deterministic": {"type": "boolean"}},
+            "dlse": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
             "timeout": {"anyOf": [NUMBER, {"type": "null"}]},
             **{name: {"anyOf": [COUNT, {"type": "null"}]} for name in ("sample", "length")},
             "models": {"type": "object", "additionalProperties": TEXT},

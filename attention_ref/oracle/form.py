@@ -82,14 +82,18 @@ def dtypes(runs):
     """One sentence for each wrong dtype: what it is, and why that usually happens."""
     groups = {}
     for name, got, want, run, _ in failing(runs):
-        allowed = {run.dtype, "float32"} if name == "lse" else {run.dtype}
-        if got.shape == want.shape and got.dtype.name not in allowed:
+        if got.shape == want.shape and foreign(name, got, run):
             groups.setdefault((got.dtype.name, run.dtype), {}).setdefault(name, []).append(run)
     for (got, asked), names in groups.items():
         first = [run for runs in names.values() for run in runs]
         verb = "come back" if len(names) > 1 else "comes back"
         cause = NARROW if got == "float64" else CHANGED
         yield f"{listed(names)} {verb} as {got} for {asked} inputs in {cases(first)}: {cause}"
+
+
+def foreign(name, got, run):
+    """Has a result a dtype that it should not have?"""
+    return got.dtype.name not in ({run.dtype, "float32"} if name == "lse" else {run.dtype})
 
 
 def listed(names):

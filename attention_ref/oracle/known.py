@@ -30,7 +30,7 @@ def explained(run, job, known):
         or run.sentence not in [found.sentence for found in run.results]
     ):
         return run
-    judge = Judge(run, job) if run.evidence else None
+    judge = Judge(run, job) if run.evidence and job.sample is None else None
     results = [told(found, known, judge) for found in run.results]
     verdict = min((found.verdict for found in results), key=RANK.index)
     sentence = next(found.sentence for found in results if found.verdict == verdict)

@@ -5,11 +5,14 @@ would count for more than float32 loses in summing them up.
 """
 
 from dataclasses import replace
+from math import prod
+from numbers import Integral
 
 from attention_ref.errors import OptionError
 from attention_ref.oracle.cases import Case, Size
 
 LENGTH = 131_072
+PAIRS, PAIR_BYTES = 2**24, 300  # of a case that is checked whole: at most, and what each takes there
 FIRST = "long-causal"
 
 
@@ -44,16 +47,25 @@ def resized(case, length):
 
 
 def fitted(cases, sample, length):
-    """The cases as they are run: with `length` keys where that is given, and long only where they are sampled."""
+    """The cases as they are run: with `length` keys where that is given."""
     for name, number in (("sample", sample), ("length", length)):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, Integral) or number < 1):
             raise OptionError(f"check: {name}= is a whole number from 1 on, or None; got {number!r}")
-    if length is not None:
-        cases = [resized(case, length) for case in cases]
-    for case in cases:
-        if sample is None and case.name in CASES and case.size.keys > 4096:
-            raise OptionError(
-                f"check: {case.name} has {case.size.keys:,} keys, too many to check whole; give sample=, such as 64, "
-                f"or length=, 4096 or less"
-            )
+    if not cases:
+        raise OptionError("check: cases= leaves no case to run")
+    cases = cases if length is None else [resized(case, int(length)) for case in cases]
+    if sample is None and all(map(too_large, cases)):
+        raise OptionError(f"check: {cases[0].name} {too_large(cases[0])}")
     return cases
+
+
+def too_large(case):
+    """Why a case cannot be checked whole, as the end of a sentence; "" where it can."""
+    *lead, queries, _ = case.size.shapes()["q"]
+    pairs = prod(lead) * queries * case.size.keys
+    if pairs <= PAIRS:
+        return ""
+    return (
+        f"has {pairs:,} pairs of a query and a key, some {pairs * PAIR_BYTES / 2**30:,.0f} GiB to check whole; give "
+        f"sample=, such as 64, or a smaller length="
+    )

@@ -37,7 +37,7 @@ def draw(report, case=None, results=None, tile=None, figure=None):
 
 def chosen(report, case):
     """The failing run of a case, the worst of all unless one is named."""
-    runs = [run for run in report.failures() if run.verdict == "fail" and run.evidence]
+    runs = [run for run in report.failures() if run.verdict == "fail" and run.evidence and not run.sample]
     if not runs:
         sampled = any(run.sample for run in report.failures())
         why = "a sample is not drawn; run the case whole" if sampled else "no run failed with values to draw"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attention_ref.oracle import text
+from attention_ref.oracle.page import on_terminal
 
 VERDICTS = ("pass", "known", "fail", "error", "nondeterministic", "suspicious", "unsupported")
 BAD = ("error", "fail")
@@ -56,7 +57,7 @@ class Report:
         return text.page(self, color)
 
     def __str__(self):
-        return self.text(color=text.on_terminal())
+        return self.text(color=on_terminal())
 
     def figure(self, case=None, *, results=None, tile=None, figure=None):
         """(figure, axes): heatmaps of where the wrong results of a failing run are off, the worst run unless `case`.

@@ -175,7 +175,8 @@ class Runner:
         side = Side(wanted, first, trouble, [])
         self.compare(side, second)
         if not (trouble and trouble.verdict != "fail"):
-            lost = [name for name in values if name not in first]
+            told = [c.result for c in side.comparisons]
+            lost = [name for name in values if name not in told]
             side.comparisons += [Comparison(n, "unsupported", f"the backward does not return {n}") for n in lost]
             extra = [n for n in first if n not in values]
             side.comparisons += [Comparison(n, "unsupported", self.no_gradient(n)) for n in extra]
@@ -186,6 +187,9 @@ class Runner:
     def again(self, call, first):
         """The second of two calls, which has to give what the first gave."""
         return call()
+
+    def no_bound(self, name):
+        return f"there is no bound for {name} here"
 
     def no_gradient(self, name):
         return f"{name} is no gradient of this case"
@@ -213,7 +217,7 @@ class Runner:
     def compare(self, side, second):
         for name, wanted in side.wanted.items():
             if wanted.delta is None:
-                side.comparisons.append(Comparison(name, "unsupported", f"there is no bound for {name} here"))
+                side.comparisons.append(Comparison(name, "unsupported", self.no_bound(name)))
                 continue
             first = side.got[name]
             found, wrong = compare(name, first, wanted)

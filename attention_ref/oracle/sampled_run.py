@@ -9,9 +9,10 @@ import numpy as np
 
 from attention_ref.oracle import precision, sampling
 from attention_ref.oracle import run as whole
-from attention_ref.oracle.candidate import Trouble
+from attention_ref.oracle.compare import Comparison
 from attention_ref.oracle.formats import widened
 from attention_ref.oracle.sampled_bound import at_keys, at_rows, no_bound_at_keys
+from attention_ref.oracle.text import plural
 from attention_ref.sampled import through_keys
 from attention_ref.tiled import both, memory
 from attention_ref.tiled.problem import Problem, refusal
@@ -127,6 +128,7 @@ class SampledRunner(whole.Runner):
         self.rows = sampling.chosen(size.queries, job.sample, rng)
         self.keys = sampling.chosen(size.keys, job.sample, rng)
         self.whole: dict = {}
+        self.beside: dict = {}
 
     @cached_property
     def bounds_at_keys(self):
@@ -158,7 +160,11 @@ class SampledRunner(whole.Runner):
         found = super().run()
         if found.results:
             found.sample = self.facts(found)
-        return replace(found, evidence=None)
+        return found
+
+    def evidence(self, sides):
+        """As of a whole case, at the sample; without the inputs, which are long, and drawn again from the seed."""
+        return super().evidence(sides) | {"inputs": None}
 
     def facts(self, found):
         """What a report says about the sample."""
@@ -176,39 +182,42 @@ class SampledRunner(whole.Runner):
         """The candidate runs once: it may take minutes."""
         return first, None
 
+    def no_bound(self, name):
+        at_keys = no_bound_at_keys(self.rule.module, self.truth.given) if name in ("dk", "dv") else ""
+        return at_keys or super().no_bound(name)
+
     def no_gradient(self, name):
         return f"{name} is a sum over all pairs, which a sample does not give"
 
     def push(self):
         results, trouble = super().push()
         self.whole = {name: results[name] for name in ("o", "lse") if name in results}
-        return self.cut(self.whole, trouble)
+        return self.cut(self.whole), trouble
 
     def pull(self, results):
         self.truth.rest()
-        found, self.whole = super().pull(self.whole), {}
-        return self.cut(*found)
+        (found, trouble), self.whole = super().pull(self.whole), {}
+        return self.cut(found), trouble
 
-    def cut(self, results, trouble):
-        """The results at the sample; trouble where one has not the shape of the whole, or a NaN anywhere."""
+    def cut(self, results):
+        """The results at the sample; notes which have not the shape of the whole, or a NaN anywhere."""
         out, wanted = {}, self.shapes()
         for name, x in results.items():
             if name not in wanted:
                 out[name] = x
                 continue
             if x.shape != wanted[name]:
-                sentence = f"{name} has shape {x.shape}, expected {wanted[name]}"
-                trouble = trouble or Trouble("fail", sentence)
+                self.beside[name] = f"{name} has shape {x.shape}, expected {wanted[name]}"
                 continue
             strange = np.isnan(x).any(axis=-1) if name != "lse" else np.isnan(x)
             if strange.any() and self.case.options.get("empty_row") != "nan" and self.case.poison is None:
                 what = "row" if name in ("o", "lse", "dq") else "key"
-                place = int(np.flatnonzero(strange.any(axis=tuple(range(strange.ndim - 1))))[0])
-                sentence = f"{name} is nan, where it should not be, first at {what} {place}, in {strange.sum()} {what}s"
-                trouble = trouble or Trouble("fail", sentence)
+                places = np.flatnonzero(strange.any(axis=tuple(range(strange.ndim - 1))))
+                where = f"first at {what} {places[0]}, in {plural(len(places), what)}"
+                self.beside[name] = f"{name} is nan, where it should not be, {where}"
             index = self.rows if name in ("o", "lse", "dq") else self.keys
             out[name] = np.take(x, index, axis=AXIS[name])
-        return out, trouble
+        return out
 
     def shapes(self):
         """The shapes of all the results."""
@@ -228,7 +237,11 @@ class SampledRunner(whole.Runner):
 
     def compare(self, side, second):
         super().compare(side, second)
-        side.comparisons[:] = map(self.placed, side.comparisons)
+        found = {c.result: self.placed(c) for c in side.comparisons}
+        for name, sentence in self.beside.items():
+            if name not in found or found[name].verdict != "fail":
+                found[name] = Comparison(name, "fail", sentence)
+        side.comparisons[:], self.beside = found.values(), {}
 
     def placed(self, found):
         """The comparison with the row or key of the whole, instead of its number in the sample."""

@@ -8,7 +8,7 @@ BLOCK = 64  # the tiles of kernels are multiples of 64, or divide it
 SHARES = (0.001, 0.01, 0.1)
 REST = "All other rows and keys were looked at for shape, dtype and NaN only: a wrong number there is not seen."
 ONCE = "The candidate ran once: whether its bits vary between runs was not looked at."
-AT_ROWS, AT_KEYS = ("o", "lse", "dq"), ("dk", "dv")
+AT = {"rows": ("o", "lse", "dq"), "keys": ("dk", "dv")}
 
 
 def chosen(length, count, rng):
@@ -48,7 +48,7 @@ def block_missed(positions, length):
 def sentences(facts, results):
     """What a sample proves, and how likely it is to miss what, for a report; `results` are those that were compared."""
     yield f"Compared: {compared(facts, results)}."
-    for name, index, size in places(facts):
+    for name, index, size in places(facts, results):
         if 0 < len(index) < size:
             faulty = dict.fromkeys(max(1, round(share * size)) for share in SHARES)
             shares = [f"{n:,} of the {size:,} {name}: {chance(missed(size, len(index), n))}" for n in faulty]
@@ -64,14 +64,14 @@ def sentences(facts, results):
 
 
 def whole(facts):
-    """Are all rows and keys in the sample?"""
-    return all(len(index) == size for _, index, size in places(facts))
+    """Are all rows, and the keys if there are any, in the sample?"""
+    return all(len(facts[name]) in (0, facts[f"of_{name}"]) for name in AT)
 
 
 def sentence(facts, results):
     """The same in short, of one of several runs."""
     chances = [f"a fault in one block of {BLOCK} {name} is missed with probability {chance(block_missed(index, size))}"
-        for name, index, size in places(facts) if 0 < len(index) < size]  # fmt: skip
+        for name, index, size in places(facts, results) if 0 < len(index) < size]  # fmt: skip
     if facts["telling"] is not None and "o" in results:
         chances.append(f"one key left out in one block of rows with {chance(one_key_missed(facts))}")
     return "; ".join([compared(facts, results), *chances])
@@ -83,11 +83,10 @@ def one_key_missed(facts):
 
 
 def compared(facts, results):
-    (_, rows, queries), (_, keys, length) = places(facts)
     told = []
-    for kind, *where in ((AT_ROWS, rows, queries, "row"), (AT_KEYS, keys, length, "key")):
-        names = [name for name in kind if name in results]
-        told += [f"{listed(names)} at {of(*where)}"] if names else []
+    for what, index, size in places(facts, results):
+        names = [name for name in AT[what] if name in results]
+        told.append(f"{listed(names)} at {of(index, size, what.removesuffix('s'))}")
     return "; ".join(told) or "nothing"
 
 
@@ -96,9 +95,10 @@ def listed(names):
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def places(facts):
-    """(what, the indices, of how many) of rows and keys."""
-    return [(name, np.array(facts[name]), facts[f"of_{name}"]) for name in ("rows", "keys")]
+def places(facts, results):
+    """(what, the indices, of how many) of the rows and the keys at which some of these results are."""
+    at = [name for name in AT if set(AT[name]) & set(results)]
+    return [(name, np.array(facts[name]), facts[f"of_{name}"]) for name in at]
 
 
 def of(index, size, name):

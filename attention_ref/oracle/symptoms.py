@@ -1,5 +1,6 @@
 """What the failing runs of a check have in common, in a sentence, whatever the mistake may be."""
 
+from attention_ref.oracle.form import foreign
 from attention_ref.oracle.localize import in_common
 
 TOLD = 3
@@ -14,6 +15,19 @@ def symptoms(runs):
     stages = list(dict.fromkeys(run.stage for run in failing if run.stage))
     sentence = "; ".join(part for part in [*parts, *stages[:1]] if part)
     return sentence or "no flag, size or place separates the failing cases from the others"
+
+
+def at_samples(runs):
+    """What is wrong in each failing sample, its dtypes aside: long cases are too few for what they have in common."""
+    told = []
+    for run in runs:
+        if run.verdict != "fail" or not run.sample:
+            continue
+        got, wrong = run.evidence["got"], [found for found in run.results if found.verdict == "fail"]
+        wrong = [c for c in wrong if c.result not in got or not foreign(c.result, got[c.result], run)]
+        clauses = [f"{found.result} is wrong {found.where}" if found.where else found.sentence for found in wrong]
+        told += [f"{'; '.join(clauses)} ({run.case}, {run.dtype})"] if clauses else []
+    return told[:TOLD] + [f"{len(told) - TOLD} more below"] * (len(told) > TOLD)
 
 
 def places(failing):

@@ -1,48 +1,15 @@
 """A report as a page of text, 100 columns wide."""
 
-import os
-import sys
-from shlex import quote
-from textwrap import wrap
-
 import numpy as np
 
 from attention_ref.oracle import sampling
+from attention_ref.oracle.candidate import RESULTS
+from attention_ref.oracle.page import COLORS, Page, held
+from attention_ref.oracle.rerun import WHOLE, broken, words
 
-WIDTH = 100
 ALSO = "; and "  # between the deviations that account for one result together
 SHOWN = 5
-WHOLE = 521  # keys of a case that is to be run whole: several tiles of most kernels, none of which it is a multiple of
-DIED = "it ended its worker process: a crash, which Python cannot catch"
-HELD = "\xa0"  # a space at which no line is broken
-COLORS = {
-    **{"pass": 32, "known": 33, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36},
-    "dim": 2,
-}
 ORDER = ("o", "lse", "alpha", "dq", "dk", "dv")
-
-
-def on_terminal():
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
-
-
-class Page:
-    """Lines of a page; `paint` colors a word if the page is colored."""
-
-    def __init__(self, color):
-        self.color, self.lines = color, []
-
-    def paint(self, text, verdict):
-        return f"\x1b[{COLORS[verdict]}m{text}\x1b[0m" if self.color else text
-
-    def add(self, text="", indent=0, hang=None):
-        """A paragraph, wrapped; further lines are indented by `hang`."""
-        first, rest = " " * indent, " " * (indent if hang is None else hang)
-        lines = wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
-        self.lines += [line.replace(HELD, " ") for line in lines] or [""]
-
-    def raw(self, line):
-        self.lines.append(line)
 
 
 def page(report, color=False):
@@ -62,21 +29,32 @@ def page(report, color=False):
 def summary(out, report):
     meta, counts = report.meta, report.counts()
     verdict = "PASSED" if report.passed else "FAILED"
-    direction = "forward and backward" if meta["backward"] else "forward only"
-    n = len(report.runs)
+    n, names = len(report.runs), {run.case for run in report.runs}
     dtypes = " and ".join(meta["dtypes"])
     if not meta["backend"].startswith("numpy "):
         dtypes += f", by {meta['backend']}"
-    which = f"{shortened(meta['cases'], 60)}, {held(plural(n, 'case'))}, "
+    which = f"{shortened(meta['cases'], 60)}, {held(plural(len(names), 'case') + ' in each' * (n != len(names)))}, "
     which += held(f"seed {meta['seed']}") + ", " + held(f"{meta['seconds']:.1f} s")
     called = f" as {meta['preset']}" if meta["preset"] not in (None, meta["candidate"]) else ""
-    what = f"{meta['candidate']}{called} against {meta['rule']}, {direction}, in {dtypes} ({which})"
+    what = f"{meta['candidate']}{called} against {meta['rule']}, {direction(report)}, in {dtypes} ({which})"
     if not n or counts["unsupported"] == n:
         what += "; nothing could be checked"
     out.add(f"{verdict}  {what}", hang=8)
     out.lines[0] = out.lines[0].replace(verdict, out.paint(verdict, "pass" if report.passed else "fail"), 1)
     shown = [out.paint(f"{count} {verdict}", verdict) for verdict, count in counts.items() if count]
     out.raw(f"        {' · '.join(shown)}")
+
+
+def direction(report):
+    """Which of the two were compared, or were to be where nothing was."""
+    names = compared(report)
+    back = names - {*RESULTS} if names else report.meta["backward"]
+    return "forward and backward" if back else "forward only"
+
+
+def compared(report):
+    """The names of all results that were compared."""
+    return {c.result for run in report.runs for c in run.results if c.verdict != "unsupported"}
 
 
 def diagnosis(out, report):
@@ -87,11 +65,11 @@ def diagnosis(out, report):
     for part in others:
         out.add(f"and {part}", 2, 4)
     run = min(report.failures(), key=lambda run: (run.verdict == "error", run.size.queries * run.size.keys))
-    steps = {"Next: run the smallest case that shows it by itself": command(report, run)}
+    steps = {"Next: run the smallest case that shows it by itself": words(report, run)}
     if report.meta["sample"]:
-        steps = {"Next: run this case whole, at a length at which a mistake is named": command(report, run, whole=True)}
+        steps = {"Next: run this case whole, at a length at which a mistake is named": words(report, run, whole=True)}
         if run.size.keys > WHOLE:
-            steps["and if that passes, it takes this length to show it"] = command(report, run)
+            steps["and if that passes, it takes this length to show it"] = words(report, run)
     for step, line in steps.items():
         out.raw(step)
         for part in broken(line):
@@ -141,6 +119,10 @@ def worst_cases(out, report):
         if len(runs) > SHOWN:
             names = ", ".join(dict.fromkeys(run.case for run in runs if run not in spread_out(runs)[:SHOWN]))
             out.add(f"and {len(runs) - SHOWN} more: {shortened(names, 150)}", 2, 4)
+    if doubtful and "float64" not in report.meta["dtypes"]:
+        out.raw("  In float64 a mistake stays as large as it is, and rounding does not:")
+        for line in broken(words(report, doubtful[0], dtype="float64")):
+            out.raw(f"    {line}")
 
 
 def spread_out(runs):
@@ -164,11 +146,13 @@ def described(out, report, run):
     for found in shown[:3]:
         if found.worst is not None:
             element(out, found)
+        elif found.sentence != run.sentence:
+            out.add(found.sentence, 4, 6)
     if len(shown) > 3:
         out.add(f"also wrong: {', '.join(c.result for c in shown[3:])}", 4)
     if run.stage:
         out.add(run.stage, 4, 6)
-    for line in broken(command(report, run)):
+    for line in broken(words(report, run)):
         out.raw(f"    {line}")
 
 
@@ -192,32 +176,6 @@ def how_far(found):
         return f"off by {number(worst.error)}, where it must be exact"
     made_of = f" (mostly {worst.term})" if worst.term else ""
     return f"{off} = {number(worst.score)} × its bound of {number(worst.bound)}{made_of}"
-
-
-def command(report, run, whole=False):
-    """The command that runs this one case again; or all of it, at a length that is small enough."""
-    meta = report.meta
-    name = meta["candidate"]
-    target = name if ":" in name or name.startswith("--command") or name == meta["preset"] else "TARGET"
-    preset = f" --preset {meta['preset']}" if meta["preset"] and target != meta["preset"] else ""
-    rule = f" --rule {meta['rule']}" if meta["rule"] != "scaled_dot" else ""
-    dtype = f" --dtypes {run.dtype}" if run.dtype != "float32" else ""
-    model = f" --models {run.dtype}={meta['models'][run.dtype]}" if run.dtype in meta["models"] else ""
-    backward = f" --backward {quote(meta['backward'])}" if ":" in (meta["backward"] or "") else ""
-    timeout = f" --timeout {meta['timeout']:g}" if meta["timeout"] else ""
-    sample = f" --sample {meta['sample']}" if meta["sample"] and not whole else ""
-    jobs = " --jobs 2" if run.sentence == DIED else ""
-    length = min(run.size.keys, WHOLE) if whole else meta["length"]
-    sample += f" --length {length}" if length else ""
-    target = target if target.startswith("--command") else quote(target)
-    line = f"attention-ref check {target} --case {run.case} --seed {meta['seed']}"
-    return line + sample + rule + preset + dtype + model + backward + timeout + jobs
-
-
-def broken(line):
-    """A command in lines that a shell reads as one."""
-    parts = wrap(line, WIDTH - 8, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return [part + " \\" for part in parts[:-1]] + parts[-1:]
 
 
 def deviations(out, report):
@@ -245,7 +203,7 @@ def sampled(out, report):
         return
     out.add()
     out.raw("What the sample shows, and what it does not")
-    for run in runs:
+    for run in runs[:SHOWN]:
         results = [c.result for c in run.results if c.worst is not None]
         if len(runs) == 1:
             told = sampling.sentences(run.sample, results)
@@ -253,7 +211,10 @@ def sampled(out, report):
             told = [f"{run.case} · {run.dtype}: {sampling.sentence(run.sample, results)}"]
         for text in told:
             out.add(text.replace("1 - ", held("1 - ")), 2, 4)
-    rest = "" if all(sampling.whole(run.sample) for run in runs) else f"{sampling.REST} "
+    if len(runs) > SHOWN:
+        out.add(f"and {len(runs) - SHOWN} more, each at rows and keys of its own: report.to_json() has them", 2, 4)
+    whole = all(sampling.whole(run.sample) for run in runs)
+    rest = "" if whole else f"{sampling.REST} "
     out.add(rest + sampling.ONCE, 2, 4)
 
 
@@ -279,6 +240,9 @@ def remarks(out, report):
     for sentence, cases in reasons.items():
         names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
         out.add(f"{sentence}: {plural(len(cases), 'case')} ({names})", 2, 4)
+    if report.meta["dlse"] is False and {"lse", "dv"} <= compared(report):
+        out.add()
+        out.add("The gradient through lse was not checked: the backward does not declare dlse=.", 0, 2)
     if report.meta["unknown"]:
         some = ", ".join(f"{name}=" for name in report.meta["unknown"])
         out.add()
@@ -304,11 +268,6 @@ def number(x):
     if x == 0 or not np.isfinite(x):
         return f"{x:g}"
     return f"{x:.2g}" if 0.001 <= abs(x) < 1000 else f"{x:.1e}"
-
-
-def held(text):
-    """The text as one word to `Page.add`."""
-    return text.replace(" ", HELD)
 
 
 def plural(n, word):
