@@ -1,6 +1,7 @@
 """Planted mistakes: each is caught in core, in the cases that are there for it."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -224,6 +225,29 @@ def test_the_diagnosis_names_the_tail():
     where = "it fails where there are more than 16 keys and no multiple of it, and only there"
     assert in_common(report.runs) == where
     assert report.diagnosis.sentence.endswith(" with the last partial tile of 16 keys dropped behind whole ones")
+
+
+@pytest.mark.parametrize("sampled", [{}, {"sample": 5}], ids=["whole", "sampled"])
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (lambda size: 0, "dv is 0 everywhere"),
+        (lambda size: -1, "dv is -1 times what it should be"),
+        (lambda size: np.log(2), "dv is 0.6931 times what it should be"),
+        (lambda size: size, "dv is"),
+        (lambda size: 1 + np.eye(size)[:, :1], "dv is"),
+    ],
+    ids=["0", "-1", "ln 2", "another for each case", "another for each row"],
+)
+def test_the_diagnosis_names_a_factor_if_it_is_the_same_in_all_cases(factor, said, sampled):
+    def wrong(do, q, k, v, o, lse, dlse=None, **options):
+        grads = backward(do, q, k, v, o, lse, dlse, **options)
+        return grads | {"v": (grads["v"] * factor(v.shape[-2])).astype(v.dtype)}
+
+    report = ar.check(forward, cases="shape-17x17,shape-35x35,width-8x16", backward=wrong, **sampled)
+    sentences = re.split(r"; |\. ", report.diagnosis.sentence)
+    assert (said in sentences) == (said != "dv is")
+    assert any("times what" in one or "everywhere" in one for one in sentences) == (said != "dv is")
 
 
 def test_the_diagnosis_names_the_gradient_and_the_place():

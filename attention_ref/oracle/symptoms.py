@@ -1,9 +1,14 @@
 """What the failing runs of a check have in common, in a sentence, whatever the mistake may be."""
 
+import numpy as np
+
+from attention_ref.oracle.form import failing as failing_results
 from attention_ref.oracle.form import foreign
+from attention_ref.oracle.formats import widened
 from attention_ref.oracle.localize import in_common
 
 TOLD = 3
+SAME = 1e-2  # how far the factors of two cases may be apart, relative, and be one
 
 
 def symptoms(runs):
@@ -11,18 +16,37 @@ def symptoms(runs):
     failing = [run for run in runs if run.verdict in ("fail", "error")]
     if not failing:
         return ""
-    parts = [in_common(runs), *places(failing)]
+    parts = [*multiples(failing), in_common(runs), *places(failing)]
     stages = list(dict.fromkeys(run.stage for run in failing if run.stage))
     sentence = "; ".join(part for part in [*parts, *stages[:1]] if part)
     return sentence or "no flag, size or place separates the failing cases from the others"
 
 
+def multiples(runs):
+    """What is wrong by one factor, in all cases in which it is wrong."""
+    found = {}
+    for name, got, want, run, _ in failing_results(runs):
+        found.setdefault(name, []).append(factor(got, want, run.evidence["bounds"][name]))
+    for name, factors in found.items():
+        if None not in factors and max(factors) - min(factors) <= SAME * max(map(abs, factors)):
+            yield f"{name} is {factors[0]:.4g} times what it should be" if any(factors) else f"{name} is 0 everywhere"
+
+
+def factor(got, want, bound):
+    """c where got is c * want to its bound; None where there is no such c, or got is right."""
+    if got.shape != want.shape or not (got.dtype.kind in "fV" and np.isfinite(want).all() and want.any()):
+        return None
+    got = widened(got)
+    c = np.vdot(want, got) / np.vdot(want, want)
+    fits = (np.abs(got - c * want) <= max(1, abs(c)) * bound).all()
+    return c if fits and (np.abs(got - want) > bound).any() else None
+
+
 def at_samples(runs):
     """What is wrong in each failing sample, its dtypes aside: long cases are too few for what they have in common."""
-    told = []
-    for run in runs:
-        if run.verdict != "fail" or not run.sample:
-            continue
+    sampled = [run for run in runs if run.verdict == "fail" and run.sample]
+    told = list(multiples(sampled))
+    for run in sampled:
         got, wrong = run.evidence["got"], [found for found in run.results if found.verdict == "fail"]
         wrong = [c for c in wrong if c.result not in got or not foreign(c.result, got[c.result], run)]
         clauses = [f"{found.result} is wrong {found.where}" if found.where else found.sentence for found in wrong]
