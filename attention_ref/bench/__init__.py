@@ -11,16 +11,22 @@ from attention_ref.bench.contenders import contenders
 from attention_ref.bench.machine import limit, rates
 from attention_ref.bench.memory import peak
 from attention_ref.errors import OptionError
-from attention_ref.tiled.memory import release
 
 OURS = "tiled"
 PAUSE, QUICK, SLOW = 0.3, 0.3, 2.0  # seconds
+WARM = 16
+LEGEND = """\
+ms: the median of the rounds, ± half of what lies between the fastest and the slowest one
+plain, tiled: ar.attention, tile=None and "auto" (which takes whole matrices too for few scores)
+bare: a function in NumPy for this case alone, without options and checks"""
 
 
 def run(
     rule="scaled_dot", lengths=(512, 2048), dtype="float32", heads=8, width=64, causal=False, backward=True, repeat=5
 ):
     """A dict that JSON can hold: the machine's rates and, for every length, seconds, ratios and peak bytes by name."""
+    for call in contenders(inputs(rule, WARM, dtype, heads, width), rule, causal, backward)[0].values():
+        call()  # imports what it needs, which is not to count as its memory
     speeds = rates(dtype)
     out = {"rule": rule, "dtype": dtype, "heads": heads, "width": width, "causal": causal, "backward": backward}
     out["machine"], out["lengths"] = speeds, {}
@@ -40,21 +46,25 @@ def inputs(rule, length, dtype, heads, width):
 
 
 def measure(arrays, rule, causal, backward, repeat):
-    """{"seconds": medians, "peak": bytes, "left_out": reasons}, by contender; the runs take turns.
+    """{"seconds": medians, "range": the least and most, "peak": bytes, "left_out": reasons}, by contender, in turns.
 
-    The peak is that of the first run, before anything is there to be used again. Before each turn the threads of the
+    The peak is that of the first run, with what is compiled in it. Before each turn the threads of the
     last contender get the time to stop waiting for work.
     """
     calls, left_out = contenders(arrays, rule, causal, backward)
     times = {name: [] for name in calls}
-    release()
     peaks = {name: peak(call) for name, call in calls.items()}
     for _ in range(repeat):
         for name, call in calls.items():
             gc.collect()
             sleep(PAUSE)
             times[name].append(steady(call))
-    return {"seconds": {name: median(t) for name, t in times.items()}, "peak": peaks, "left_out": left_out}
+    return {
+        "seconds": {name: median(t) for name, t in times.items()},
+        "range": {name: [min(t), max(t)] for name, t in times.items()},
+        "peak": peaks,
+        "left_out": left_out,
+    }
 
 
 def steady(call):
@@ -71,9 +81,10 @@ def steady(call):
 
 def several(call):
     """The seconds of each of a few calls."""
-    taken = []
-    while sum(taken) < QUICK:
+    taken, total = [], 0.0
+    while total < QUICK:
         taken.append(timed(call))
+        total += taken[-1]
     return taken
 
 
@@ -87,20 +98,30 @@ def table(result):
     """The result as text."""
     gemm, exp = result["machine"]["gemm"] / 1e9, result["machine"]["exp"] * 1e9
     lines = [heading(result)]
-    by = f" by {result['machine']['blas']}" if result["machine"]["blas"] else ""
-    lines.append(f"this machine: {gemm:.0f} GFLOP/s in matrix products{by}, {exp:.2f} ns an exponential, all cores")
+    by = f", by {result['machine']['blas']}" if result["machine"]["blas"] else ""
+    lines.append(f"all cores: {gemm:.0f} GFLOP/s in matrix products, {exp:.2f} ns an exponential{by}")
     for length, found in result["lengths"].items():
-        lines.append(f"\nL = {length:<14} {'ms':>10} {'tiled / it':>10} {'peak MiB':>10}")
+        lines.append(f"\nL = {length:<14} {'ms':>10}        {'tiled / it':>10} {'peak MiB':>10}")
         ours = found["seconds"][OURS]
         for name, seconds in sorted(found["seconds"].items(), key=lambda pair: pair[1]):
-            lines.append(
-                f"  {name:16} {milliseconds(seconds):>10} {ours / seconds:10.3g} {found['peak'][name] / 2**20:10.1f}"
-            )
+            about = f"±{(found['range'][name][1] - found['range'][name][0]) / 2 / seconds:.0%}"
+            peak = found["peak"][name] / 2**20
+            lines.append(f"  {name:16} {milliseconds(seconds):>10} {about:>6} {ours / seconds:10.3g} {peak:10.1f}")
         if "limit" in found:
-            share = f"{found['limit'] / ours:9.0%} of it reached by tiled: products and exponentials alone"
-            lines.append(f"  {'the limit':16} {milliseconds(found['limit']):>10} {share}")
-        lines += [f"  {name:16} left out: {reason}" for name, reason in found["left_out"].items()]
-    return "\n".join(lines)
+            share = f"{found['limit'] / ours:.0%} of it reached by tiled: products and exponentials alone"
+            lines.append(f"  {'the limit':16} {milliseconds(found['limit']):>10}        {share}")
+        else:
+            lines.append("  the limit is known of scaled_dot alone")
+        lines += [f"  left out, {reason}: {', '.join(names)}" for reason, names in grouped(found["left_out"]).items()]
+    return "\n".join([*lines, "", LEGEND])
+
+
+def grouped(left_out):
+    """{reason: names}"""
+    out = {}
+    for name, reason in left_out.items():
+        out.setdefault(reason, []).append(name)
+    return out
 
 
 def heading(result):
