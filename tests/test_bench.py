@@ -137,10 +137,11 @@ def test_what_a_call_imports_is_no_part_of_its_peak(monkeypatch):
 
 def test_the_table_has_the_spread_and_each_reason_once():
     found = {
-        "seconds": {"tiled": 0.010, "other": 0.020},
-        "range": {"tiled": [0.009, 0.011], "other": [0.020, 0.028]},
-        "peak": {"tiled": 2**20, "other": 2**22},
-        "left_out": {"a": "without scaled_dot", "b": "not installed", "c": "not installed"},
+        "seconds": {"tiled": 0.010, "other": 0.020, "once": 0.040},
+        "range": {"tiled": [0.009, 0.011], "other": [0.020, 0.028], "once": [0.04, 0.04]},
+        "peak": {"tiled": 2**20, "other": 2**22, "once": 2**23},
+        "left_out": {"a": "no scaled_dot", "b": "not installed", "c": "not installed"}
+        | {f"{name}, causal": "one and the same reason" for name in "defghijklm"},
     }
     result = {"rule": "scaled_dot", "dtype": "float32", "heads": 2, "width": 4, "causal": False, "backward": True}
     result |= {"machine": {"gemm": 1e9, "exp": 1e-9, "blas": ""}, "lengths": {"16": found}}
@@ -148,6 +149,8 @@ def test_the_table_has_the_spread_and_each_reason_once():
     rows = [line.split() for line in page.splitlines()]
     assert ["tiled", "10", "±10%", "1", "1.0"] in rows
     assert ["other", "20", "±20%", "0.5", "4.0"] in rows
-    assert "  left out, not installed: b, c\n" in page
-    assert "the limit is known of scaled_dot alone" in page
+    assert ["once", "40", "0.25", "8.0"] in rows
+    assert "  left out: b; c: not installed\n" in page
+    assert page.endswith("is known of scaled_dot only")
+    assert "bare" not in page
     assert max(map(len, page.splitlines())) <= 100

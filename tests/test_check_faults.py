@@ -12,7 +12,7 @@ import attention_ref as ar
 from attention_ref.oracle.bound import bound
 from attention_ref.oracle.localize import in_common
 from attention_ref.oracle.selection import select
-from attention_ref.oracle.symptoms import factor
+from attention_ref.oracle.symptoms import factor, times
 
 
 def forward(q, k, v, **options):
@@ -230,7 +230,7 @@ def test_the_diagnosis_names_the_tail():
 
 @pytest.mark.parametrize("sampled", [{}, {"sample": 5}], ids=["whole", "sampled"])
 @pytest.mark.parametrize(
-    ("times", "said"),
+    ("by", "said"),
     [
         (lambda size: 0, "dv is 0 everywhere"),
         (lambda size: -1, "dv is -1 times what it should be"),
@@ -239,10 +239,10 @@ def test_the_diagnosis_names_the_tail():
     ],
     ids=["0", "-1", "ln 2", "another for each case"],
 )
-def test_the_diagnosis_names_a_factor_if_it_is_the_same_in_all_cases(times, said, sampled):
+def test_the_diagnosis_names_a_factor_if_it_is_the_same_in_all_cases(by, said, sampled):
     def wrong(do, q, k, v, o, lse, dlse=None, **options):
         grads = backward(do, q, k, v, o, lse, dlse, **options)
-        return grads | {"v": (grads["v"] * times(v.shape[-2])).astype(v.dtype)}
+        return grads | {"v": (grads["v"] * by(v.shape[-2])).astype(v.dtype)}
 
     report = ar.check(forward, cases="shape-17x17,shape-35x35,width-8x16", backward=wrong, **sampled)
     sentences = re.split(r"; |\. ", report.diagnosis.sentence)
@@ -257,6 +257,19 @@ def test_a_factor_is_one_for_every_element_and_not_that_of_what_is_right():
     assert factor(want * [[1], [1], [1], [1], [2]], want, bound) is None
     assert factor(want[:4], want, bound) is None
     assert factor(want * np.nan, want, bound) is None
+    assert factor(2.5 * want, want, None) is None
+    for size in (1e-200, 1e200):
+        assert factor(2.5 * size * want, size * want, size * bound) == pytest.approx(2.5)
+    dead = np.append(want, [[-np.inf] * 3], axis=0)
+    bounds = np.append(bound, [[0.0] * 3], axis=0)
+    assert factor(0.7 * dead, dead, bounds) == pytest.approx(0.7)
+    assert factor(np.where(np.isfinite(dead), 0.7 * dead, -1e30), dead, bounds) is None
+
+
+def test_a_factor_near_1_is_not_called_1():
+    assert [times(c) for c in (0.25, 1 + 3e-6, 1 - 3e-6, -1)] == [
+        "0.25 times", "1 + 3e-06 times", "1 - 3e-06 times", "-1 times"
+    ]  # fmt: skip
 
 
 def test_the_diagnosis_names_the_gradient_and_the_place():

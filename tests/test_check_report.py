@@ -13,7 +13,7 @@ import pytest
 
 import attention_ref as ar
 from attention_ref.backend.presets import Known, Preset
-from attention_ref.oracle import rerun, text
+from attention_ref.oracle import long, rerun, text
 from attention_ref.oracle.cases import Case, Size
 from attention_ref.oracle.export import SCHEMA
 
@@ -68,15 +68,27 @@ def test_a_gradient_that_was_not_compared_is_not_claimed():
     assert "the backward does not return dq: 1 case (causal)" in page
 
 
+def test_a_backward_that_always_fails_was_to_be_checked():
+    def raising(do, q, k, v, o, lse, causal=False):
+        raise ValueError("no")
+
+    assert "forward and backward" in str(ar.check(right, backward=raising, cases="causal"))
+
+
 def test_the_gradient_through_lse_is_said_to_be_unchecked_where_the_backward_takes_no_dlse():
     def deaf(do, q, k, v, o, lse, causal=False):
-        return back(do, q, k, v, o, lse, causal=causal)
+        grads = back(do, q, k, v, o, lse, causal=causal)
+        return {"q": grads["q"], "k": grads["k"]}
+
+    def deaf_to_all(do, q, k, v, o, lse):
+        return back(do, q, k, v, o, lse)
 
     sentence = "The gradient through lse was not checked: the backward does not declare dlse=."
     report = ar.check(right, backward=deaf, cases="causal")
     assert report.passed
     assert sentence in str(report)
     assert not report.to_dict()["dlse"]
+    assert sentence in str(ar.check(right, backward=deaf_to_all, cases="shape-17x17"))
     assert sentence not in str(ar.check(right, backward=back, cases="causal"))
     assert sentence not in str(ar.check(lambda *a, **o: right(*a, **o)[0], backward=deaf, cases="causal"))
     assert sentence not in str(ar.check(right, cases="causal"))
@@ -118,14 +130,18 @@ def test_a_printed_command_has_no_option_parted_from_its_value(failed):
         assert not line.removesuffix(" \\").split()[-1].startswith("--")
 
 
-def test_a_case_too_large_to_check_whole_is_left_out_with_its_size():
-    report = ar.check(right, cases="shape-131x5,causal", length=521)
+def test_a_case_too_large_to_check_whole_is_refused_or_left_out_of_a_group(monkeypatch):
+    size = r"^check: shape-131x5 has 42,669,900 pairs of a query and a key, some 12 GiB to check whole; give sample="
+    with pytest.raises(ar.OptionError, match=size):
+        ar.check(right, cases="causal,shape-131x5", length=521)
+    monkeypatch.setattr(long, "PAIRS", 1800)
+    report = ar.check(right, cases="flag:Scale")
     assert report.passed
-    (large,) = [run for run in report.runs if run.verdict == "unsupported"]
-    assert large.case == "shape-131x5"
-    assert large.sentence.startswith(
-        "has 42,669,900 pairs of a query and a key, some 12 GiB to check whole; give sample="
-    )
+    large = [run for run in report.runs if run.sentence.startswith("has ")]
+    assert 0 < len(large) < len(report.runs)
+    assert all(run.verdict == "unsupported" for run in large)
+    mine = Case("mine", "as large as I like", Size(67, 131, axes=0), {})
+    assert ar.check(right, cases=[mine]).counts()["pass"] == 1
 
 
 def test_a_known_deviation_is_not_the_worst_of_what_passed():

@@ -303,7 +303,7 @@ def test_rows_and_keys_with_nan_are_counted_once_for_all_heads():
     def change(x):
         x[:, [5, 9]] = np.nan
 
-    report = checked(backward=spoiled(back, "v", lambda x: change(x)), cases="long-mqa")
+    report = checked(backward=spoiled(back, "v", change), cases="long-mqa")
     assert report.runs[0].sentence == "dv is nan, where it should not be, first at key 5, in 2 keys"
     report = checked(spoiled(forward, "lse", change), cases="long-mqa")
     assert report.runs[0].sentence == "lse is nan, where it should not be, first at row 5, in 2 rows"
@@ -327,6 +327,38 @@ def test_a_wrong_shape_of_the_whole_is_a_failure_of_that_result(result):
     assert verdicts == ["fail"]
     assert report.runs[0].sentence == sentence
     assert sentence in report.diagnosis.sentence
+
+
+@pytest.mark.parametrize("option", [{"rule": "additive"}, {"cases": "sink", "length": None}], ids=str)
+def test_nan_beside_a_sample_is_a_failure_where_there_is_no_bound_too(option):
+    def by_rule(q, k, v, **options):
+        return ar.attention(q, k, v, option.get("rule", "scaled_dot"), **options).o
+
+    def by_rule_back(do, q, k, v, o, lse, dlse=None, **options):
+        dk = ar.attention(q, k, v, option.get("rule", "scaled_dot"), **options).backward(do)["k"]
+        dk[..., 7, :] = np.nan
+        return {"k": dk}
+
+    report = checked(by_rule, by_rule_back, **{"length": 131, **option})
+    assert "dk is nan, where it should not be, first at key 7, in 1 key" in report.diagnosis.sentence
+
+
+def test_a_result_without_a_meaning_is_not_looked_at():
+    def odd(q, k, v, **options):
+        return ar.attention(q, k, v, **options).o, np.full(q.shape[:-1], np.nan, q.dtype)
+
+    for sample in (None, 4):
+        report = ar.check(odd, cases="normalize-sigmoid", sample=sample)
+        assert report.passed, report
+        assert "lse has no meaning under this normalizer" in str(report)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda o: o.astype(object), lambda o: np.where(o == o[0, 3], np.float32(np.inf), o)]
+)
+def test_odd_numbers_fail_a_sample_without_a_warning(change):
+    report = checked(lambda *a, **o: change(forward(*a, **o)[0]), None)
+    assert report.counts()["fail"] == 1
 
 
 def test_what_fails_in_one_dtype_is_not_said_to_be_a_matter_of_flags():
@@ -380,7 +412,7 @@ def test_probabilities_are_hypergeometric():
 
 
 def test_a_report_for_machines_has_the_sample():
-    data = json.loads(checked().to_json())
+    data = json.loads(checked(sample=np.int64(SAMPLE), length=np.int64(LENGTH), seed=np.int64(0)).to_json())
     assert list(fits(data, SCHEMA)) == []
     assert (data["sample"], data["length"], len(data["runs"][0]["sample"]["rows"])) == (SAMPLE, LENGTH, SAMPLE)
 
@@ -425,6 +457,7 @@ def test_the_candidate_runs_once_on_the_whole_input():
         ({"sample": 0}, r"^check: sample= is a whole number from 1 on, or None; got 0$"),
         ({"length": 2.5}, r"^check: length= is a whole number from 1 on, or None; got 2.5$"),
         ({"sample": None, "cases": "long-causal", "length": None}, r"has 17,179,869,184 pairs .* GiB .* give sample="),
+        ({"sample": None, "cases": "long-causal,causal", "length": 4500}, r"long-causal has 20,250,000 pairs"),
         ({"cases": []}, r"^check: cases= leaves no case to run$"),
     ],
     ids=str,

@@ -91,11 +91,15 @@ class Wrong(torch.autograd.Function):
     ids=["right", "dk without the scale", "no dq", "-dk"],
 )
 def test_at_this_size_the_fast_mode_accepts_gradients_that_the_check_names(factors, diagnosis):
+    calls = []
+
     def candidate(q, k, v):
+        calls.append(None)
         return Wrong.apply(q, k, v, factors)
 
     inputs = drawn()
     assert torch.autograd.gradcheck(candidate, inputs, fast_mode=True), "the fast mode has changed: docs tell of it"
+    assert len(calls) == 8
     report = ar.check(candidate, cases=[CASE], dtypes="float64", backend="torch")
     assert report.passed == (diagnosis is None)
     assert report.passed or diagnosis in report.diagnosis.sentence

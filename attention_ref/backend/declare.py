@@ -36,3 +36,9 @@ def declared(function, positional=3):
         return None
     first = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:positional]
     return {p.name for p in parameters if p not in first and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+def takes_dlse(backward):
+    """Does a backward take a cotangent of lse?"""
+    names = declared(backward, 6)
+    return names is None or "dlse" in names

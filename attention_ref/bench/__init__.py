@@ -4,6 +4,7 @@ import gc
 import json
 from pathlib import Path
 from statistics import median
+from textwrap import wrap
 from time import perf_counter, sleep
 
 from attention_ref.attention import find
@@ -15,10 +16,11 @@ from attention_ref.errors import OptionError
 OURS = "tiled"
 PAUSE, QUICK, SLOW = 0.3, 0.3, 2.0  # seconds
 WARM = 16
-LEGEND = """\
-ms: the median of the rounds, ± half of what lies between the fastest and the slowest one
-plain, tiled: ar.attention, tile=None and "auto" (which takes whole matrices too for few scores)
-bare: a function in NumPy for this case alone, without options and checks"""
+WIDTH = 100
+LEGEND = {
+    "plain": 'plain, tiled: ar.attention, tile=None and "auto" (which takes whole matrices too for few scores)',
+    "bare NumPy": "bare: a function in NumPy for this case alone, without options and checks",
+}
 
 
 def run(
@@ -104,22 +106,39 @@ def table(result):
         lines.append(f"\nL = {length:<14} {'ms':>10}        {'tiled / it':>10} {'peak MiB':>10}")
         ours = found["seconds"][OURS]
         for name, seconds in sorted(found["seconds"].items(), key=lambda pair: pair[1]):
-            about = f"±{(found['range'][name][1] - found['range'][name][0]) / 2 / seconds:.0%}"
+            least, most = found["range"][name]
+            about = f"±{(most - least) / 2 / seconds:.0%}" * (least < most)
             peak = found["peak"][name] / 2**20
             lines.append(f"  {name:16} {milliseconds(seconds):>10} {about:>6} {ours / seconds:10.3g} {peak:10.1f}")
         if "limit" in found:
             share = f"{found['limit'] / ours:.0%} of it reached by tiled: products and exponentials alone"
             lines.append(f"  {'the limit':16} {milliseconds(found['limit']):>10}        {share}")
-        else:
-            lines.append("  the limit is known of scaled_dot alone")
-        lines += [f"  left out, {reason}: {', '.join(names)}" for reason, names in grouped(found["left_out"]).items()]
-    return "\n".join([*lines, "", LEGEND])
+        lines += left_out(found["left_out"])
+    return "\n".join([*lines, "", *legend(result)])
 
 
-def grouped(left_out):
+def left_out(reasons):
+    """Lines that give each reason once."""
+    for reason, names in grouped(reasons).items():
+        text = f"left out: {'; '.join(names)}: {reason}"
+        yield from wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
+
+
+def legend(result):
+    """What the figures and the names mean."""
+    lengths = result["lengths"].values()
+    yield "ms: the median of the rounds, ± half of what lies between the fastest and the slowest one"
+    for name, text in LEGEND.items():
+        if any(name in found["seconds"] for found in lengths):
+            yield text
+    if not any("limit" in found for found in lengths):
+        yield "the limit, products and exponentials alone, is known of scaled_dot only"
+
+
+def grouped(reasons):
     """{reason: names}"""
     out = {}
-    for name, reason in left_out.items():
+    for name, reason in reasons.items():
         out.setdefault(reason, []).append(name)
     return out
 

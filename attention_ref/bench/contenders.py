@@ -14,7 +14,7 @@ def contenders(arrays, rule, causal, backward):
     calls, left_out = {}, {}
     for name, (make, rules) in MAKERS.items():
         if rules and rule not in rules:
-            left_out[name] = f"without {rule}"
+            left_out[name] = f"no {rule}"
             continue
         try:
             calls[name] = make(arrays, rule, causal, do if backward else None)

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from attention_ref.attention import attention, find
 from attention_ref.backend import kind, presets
-from attention_ref.backend.declare import declared
+from attention_ref.backend.declare import declared, takes_dlse
 from attention_ref.errors import OptionError
 from attention_ref.oracle import formats, long, precision, sampled_run
 from attention_ref.oracle.adapt import adapt
@@ -19,7 +19,7 @@ from attention_ref.oracle.progress import watched
 from attention_ref.oracle.report import Report
 from attention_ref.oracle.rerun import DIED
 from attention_ref.oracle.run import CaseRun, Job, run
-from attention_ref.oracle.selection import select
+from attention_ref.oracle.selection import select, words
 from attention_ref.oracle.target import name_of
 
 MODELS = ("onnx", "onnxruntime")  # backends whose candidates are models
@@ -83,14 +83,14 @@ def check(
     rule = find(rule)
     preset = None if preset is None else presets.find(preset)
     require_known(candidate, backward, preset, backend, timeout)
-    require_seed(seed)
+    seed, sample, length = seeded(seed), long.counted("sample", sample), long.counted("length", length)
     if preset is not None:
         candidate = presets.called(preset, rule.name, candidate)
         backend, device = preset.backend, device or preset.device
         models = {**preset.models, **(models or {})}
     adapter, candidate, backward = adapt(candidate, backward, backend, device, rule)
     cases = cases if cases is not None else "core" if sample is None else long.FIRST
-    found = long.fitted(select(cases), sample, length)
+    found = long.fitted(select(cases), sample, length, words(cases))
     tested = [formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
     names = [fmt.dtype.name for fmt in tested]
     models = {formats.find(name).name: precision.find(model).name for name, model in (models or {}).items()}
@@ -109,7 +109,7 @@ def check(
         "dtypes": names,
         "seed": seed,
         "backward": None if backward is None else name_of(backward),
-        "dlse": "dlse" in (declared(backward, 6) or {"dlse"}) if backward else None,
+        "dlse": takes_dlse(backward) if backward else None,
         "deterministic": deterministic,
         "models": models,
         "timeout": timeout,
@@ -139,9 +139,10 @@ def require_known(candidate, backward, preset, backend, timeout):
         raise OptionError(f"check: timeout= is a number of seconds above 0, or None; got {timeout!r}")
 
 
-def require_seed(seed):
+def seeded(seed):
     if not isinstance(seed, Integral) or seed < 0:
         raise OptionError(f"seed= is an integer from 0 on; got {seed!r}")
+    return int(seed)
 
 
 def unknown(function, positional, rule):

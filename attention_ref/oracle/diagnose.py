@@ -59,9 +59,10 @@ def diagnose(runs, jobs, deterministic=True):
     named = told(found, "that returns" if any(run.verdict == "error" for run in runs) else "")
     if unsteady and (deterministic or any(random(explained) for explained in found.values())):
         named = [unsteady, *(named if not any(random(explained) for explained in found.values()) else ())]
-    sampled = at_samples(runs)
-    silent = not (formal or named or sampled or errors)
-    common = [symptoms(runs)] if silent or (found and not all(found.values())) else []
+    with np.errstate(all="ignore"):
+        sampled = at_samples(runs)
+        silent = not (formal or named or sampled or errors)
+        common = [symptoms(runs)] if silent or (found and not all(found.values())) else []
     parts = tuple(part for part in [*formal, *named, *sampled, *common, *errors] if part)
     return Diagnosis(text(parts), failing, found.get(FORWARD, ()), found.get(BACKWARD, ()), parts)
 

@@ -69,8 +69,8 @@ def cases(runs):
     return f"{len(names)} cases ({', '.join(names[:FEW])}{', …' * (len(names) > FEW)})"
 
 
-def failing(runs):
-    """(name, got, want, dtype, comparison) of every result that failed."""
+def failing_results(runs):
+    """(name, got, want, run, comparison) of every result that failed."""
     for run in runs:
         for found in run.results:
             if found.verdict == "fail" and run.evidence and found.result in run.evidence["got"]:
@@ -81,7 +81,7 @@ def failing(runs):
 def dtypes(runs):
     """One sentence for each wrong dtype: what it is, and why that usually happens."""
     groups = {}
-    for name, got, want, run, _ in failing(runs):
+    for name, got, want, run, _ in failing_results(runs):
         if got.shape == want.shape and foreign(name, got, run):
             groups.setdefault((got.dtype.name, run.dtype), {}).setdefault(name, []).append(run)
     for (got, asked), names in groups.items():
@@ -104,7 +104,7 @@ def listed(names):
 def shapes(runs):
     """One sentence for each result of a wrong shape: what was done to the axes, if one thing explains all cases."""
     groups = {}
-    for name, got, want, run, found in failing(runs):
+    for name, got, want, run, found in failing_results(runs):
         if got.shape != want.shape:
             groups.setdefault(name, []).append((got.shape, want.shape, run, found))
     for name, some in groups.items():

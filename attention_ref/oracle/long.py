@@ -9,6 +9,7 @@ from math import prod
 from numbers import Integral
 
 from attention_ref.errors import OptionError
+from attention_ref.oracle import suite
 from attention_ref.oracle.cases import Case, Size
 
 LENGTH = 131_072
@@ -46,21 +47,31 @@ def resized(case, length):
     return replace(case, size=replace(size, queries=queries, keys=length))
 
 
-def fitted(cases, sample, length):
-    """The cases as they are run: with `length` keys where that is given."""
-    for name, number in (("sample", sample), ("length", length)):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, Integral) or number < 1):
-            raise OptionError(f"check: {name}= is a whole number from 1 on, or None; got {number!r}")
+def fitted(cases, sample, length, words=()):
+    """The cases as they are run: with `length` keys where that is given. `words` are those that meant them."""
     if not cases:
         raise OptionError("check: cases= leaves no case to run")
-    cases = cases if length is None else [resized(case, int(length)) for case in cases]
-    if sample is None and all(map(too_large, cases)):
-        raise OptionError(f"check: {cases[0].name} {too_large(cases[0])}")
+    cases = cases if length is None else [resized(case, length) for case in cases]
+    large = [case for case in cases if sample is None and too_large(case)]
+    for case in large:
+        if case.name in words or len(large) == len(cases):
+            raise OptionError(f"check: {case.name} {too_large(case)}")
     return cases
 
 
+def counted(name, number):
+    """sample= or length= as an int, or None."""
+    if number is None:
+        return None
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
+        raise OptionError(f"check: {name}= is a whole number from 1 on, or None; got {number!r}")
+    return int(number)
+
+
 def too_large(case):
-    """Why a case cannot be checked whole, as the end of a sentence; "" where it can."""
+    """Why a case cannot be checked whole, as the end of a sentence; "" where it can, and for the user's own."""
+    if case.name not in CASES and case.name not in suite.CASES:
+        return ""
     *lead, queries, _ = case.size.shapes()["q"]
     pairs = prod(lead) * queries * case.size.keys
     if pairs <= PAIRS:

@@ -16,7 +16,7 @@ from attention_ref.errors import OptionError
 from attention_ref.op import did_you_mean
 from attention_ref.oracle import formats, precision
 from attention_ref.oracle.cases import Inputs, build
-from attention_ref.oracle.check import require_seed
+from attention_ref.oracle.check import seeded
 from attention_ref.oracle.compare import Wanted, compare
 from attention_ref.oracle.diagnose import findings, text, told
 from attention_ref.oracle.faults import ARITHMETIC, MISTAKES, Kernel, Online, Split, Straight, rounding
@@ -178,7 +178,7 @@ def power(
         executor: a `concurrent.futures` executor that the faults are spread over
     """
     rule, fmt = find(rule), formats.find(dtype)
-    require_seed(seed)
+    seed = seeded(seed)
     model = precision.find(model or fmt.model).name
     chosen = tuple(case for case in select(cases) if not case.unfit(rule))
     chosen_faults = planted(faults, fmt.name)

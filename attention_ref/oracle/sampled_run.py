@@ -55,8 +55,12 @@ class SampledTruth:
         return cotangents
 
     @property
+    def has_lse(self):
+        return hasattr(self.rule.module.normalizer(self.inputs.options), "LSE")
+
+    @property
     def has_dlse(self):
-        return self.with_dlse and hasattr(self.rule.module.normalizer(self.inputs.options), "LSE")
+        return self.with_dlse and self.has_lse
 
     @cached_property
     def at_rows(self):
@@ -128,7 +132,7 @@ class SampledRunner(whole.Runner):
         self.rows = sampling.chosen(size.queries, job.sample, rng)
         self.keys = sampling.chosen(size.keys, job.sample, rng)
         self.whole: dict = {}
-        self.beside: dict = {}
+        self.noted: dict = {}
 
     @cached_property
     def bounds_at_keys(self):
@@ -183,8 +187,8 @@ class SampledRunner(whole.Runner):
         return first, None
 
     def no_bound(self, name):
-        at_keys = no_bound_at_keys(self.rule.module, self.truth.given) if name in ("dk", "dv") else ""
-        return at_keys or super().no_bound(name)
+        reason = no_bound_at_keys(self.rule.module, self.truth.given) if name in ("dk", "dv") else ""
+        return reason or super().no_bound(name)
 
     def no_gradient(self, name):
         return f"{name} is a sum over all pairs, which a sample does not give"
@@ -207,14 +211,15 @@ class SampledRunner(whole.Runner):
                 out[name] = x
                 continue
             if x.shape != wanted[name]:
-                self.beside[name] = f"{name} has shape {x.shape}, expected {wanted[name]}"
+                self.noted[name] = f"{name} has shape {x.shape}, expected {wanted[name]}"
                 continue
-            strange = np.isnan(x).any(axis=-1) if name != "lse" else np.isnan(x)
+            nan = np.isnan(x) if x.dtype.kind in "fcV" else np.zeros(x.shape, bool)
+            strange = nan if name == "lse" else np.logical_or.reduce(nan, axis=-1)
             if strange.any() and self.case.options.get("empty_row") != "nan" and self.case.poison is None:
                 what = "row" if name in ("o", "lse", "dq") else "key"
-                places = np.flatnonzero(strange.any(axis=tuple(range(strange.ndim - 1))))
+                places = np.flatnonzero(np.logical_or.reduce(strange, axis=tuple(range(strange.ndim - 1))))
                 where = f"first at {what} {places[0]}, in {plural(len(places), what)}"
-                self.beside[name] = f"{name} is nan, where it should not be, {where}"
+                self.noted[name] = f"{name} is nan, where it should not be, {where}"
             index = self.rows if name in ("o", "lse", "dq") else self.keys
             out[name] = np.take(x, index, axis=AXIS[name])
         return out
@@ -222,7 +227,8 @@ class SampledRunner(whole.Runner):
     def shapes(self):
         """The shapes of all the results."""
         arrays, do = self.inputs.arrays, self.inputs.do
-        return {"o": do.shape, "lse": do.shape[:-1]} | {f"d{name}": arrays[name].shape for name in "qkv"}
+        lse = {"lse": do.shape[:-1]} if self.truth.has_lse else {}
+        return {"o": do.shape} | lse | {f"d{name}": arrays[name].shape for name in "qkv"}
 
     def explained(self, found, wrong):
         """The comparison with how many of the sampled rows or keys are wrong, and which."""
@@ -238,10 +244,10 @@ class SampledRunner(whole.Runner):
     def compare(self, side, second):
         super().compare(side, second)
         found = {c.result: self.placed(c) for c in side.comparisons}
-        for name, sentence in self.beside.items():
+        for name, sentence in self.noted.items():
             if name not in found or found[name].verdict != "fail":
                 found[name] = Comparison(name, "fail", sentence)
-        side.comparisons[:], self.beside = found.values(), {}
+        side.comparisons[:], self.noted = found.values(), {}
 
     def placed(self, found):
         """The comparison with the row or key of the whole, instead of its number in the sample."""

@@ -12,9 +12,8 @@ def select(cases):
 
     A minus takes away: "core,-flag:GQA".
     """
-    wanted = [part.strip() for part in cases.split(",")] if isinstance(cases, str) else list(cases)
     found = {}
-    for one in wanted:
+    for one in words(cases):
         if isinstance(one, Case):
             found[one.name] = one
         elif isinstance(one, str) and one.startswith("-"):
@@ -22,6 +21,11 @@ def select(cases):
         else:
             found |= {case.name: case for case in named(one, CASES)}
     return list(found.values())
+
+
+def words(cases):
+    """What was given, one by one."""
+    return [part.strip() for part in cases.split(",")] if isinstance(cases, str) else list(cases)
 
 
 def named(selector, known):

@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from attention_ref.oracle.form import failing as failing_results
-from attention_ref.oracle.form import foreign
+from attention_ref.oracle.form import failing_results, foreign
 from attention_ref.oracle.formats import widened
 from attention_ref.oracle.localize import in_common
 
 TOLD = 3
-SAME = 1e-2  # how far the factors of two cases may be apart, relative, and be one
+SAME = 1e-2  # how far the factors of two cases may be apart, as a part of them and of what is off, and be one
 
 
 def symptoms(runs):
@@ -28,15 +27,23 @@ def multiples(runs):
     for name, got, want, run, _ in failing_results(runs):
         found.setdefault(name, []).append(factor(got, want, run.evidence["bounds"][name]))
     for name, factors in found.items():
-        if None not in factors and max(factors) - min(factors) <= SAME * max(map(abs, factors)):
-            yield f"{name} is {factors[0]:.4g} times what it should be" if any(factors) else f"{name} is 0 everywhere"
+        if None not in factors and max(factors) - min(factors) <= SAME * min(min(abs(c), abs(c - 1)) for c in factors):
+            yield f"{name} is {times(factors[0])} what it should be" if any(factors) else f"{name} is 0 everywhere"
+
+
+def times(c):
+    return f"{c:.4g} times" if f"{c:.4g}" != "1" else f"1 {'-' if c < 1 else '+'} {abs(c - 1):.2g} times"
 
 
 def factor(got, want, bound):
-    """c where got is c * want to its bound; None where there is no such c, or got is right."""
-    if got.shape != want.shape or not (got.dtype.kind in "fV" and np.isfinite(want).all() and want.any()):
+    """c where got is c * want to its bound; None where there is no such c, no bound, or got is right."""
+    if bound is None or got.shape != want.shape or got.dtype.kind not in "fV":
         return None
-    got = widened(got)
+    got, some = widened(got), np.isfinite(want)
+    largest = np.max(np.abs(want), initial=0, where=some)
+    if not largest or not np.isfinite(got[some]).all() or not np.array_equal(got[~some], want[~some], equal_nan=True):
+        return None
+    got, want, bound = got[some] / largest, want[some] / largest, np.broadcast_to(bound, want.shape)[some] / largest
     c = np.vdot(want, got) / np.vdot(want, want)
     fits = (np.abs(got - c * want) <= max(1, abs(c)) * bound).all()
     return c if fits and (np.abs(got - want) > bound).any() else None

@@ -46,9 +46,8 @@ def summary(out, report):
 
 
 def direction(report):
-    """Which of the two were compared, or were to be where nothing was."""
-    names = compared(report)
-    back = names - {*RESULTS} if names else report.meta["backward"]
+    """Which of the two were compared, or were to be in a report that did not pass."""
+    back = report.meta["backward"] and (not report.passed or compared(report) - {*RESULTS})
     return "forward and backward" if back else "forward only"
 
 
@@ -240,7 +239,8 @@ def remarks(out, report):
     for sentence, cases in reasons.items():
         names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
         out.add(f"{sentence}: {plural(len(cases), 'case')} ({names})", 2, 4)
-    if report.meta["dlse"] is False and {"lse", "dv"} <= compared(report):
+    names = compared(report)
+    if report.meta["dlse"] is False and "lse" in names and names & {"dq", "dk"}:
         out.add()
         out.add("The gradient through lse was not checked: the backward does not declare dlse=.", 0, 2)
     if report.meta["unknown"]:
