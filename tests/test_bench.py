@@ -27,7 +27,7 @@ def test_every_contender_is_measured_or_left_out_for_a_reason(rule):
         assert found["left_out"]["tiled, causal"] == "all calls are causal here"
     text = bench.table(result)
     assert "L = 33" in text
-    assert ("the limit" in text) == (rule == "scaled_dot")
+    assert ("of it reached by tiled" in text) == (rule == "scaled_dot")
 
 
 @pytest.mark.parametrize(("first", "said", "calls"), [(0.2, 0.1, 8), (3.0, 3.0, 1)])
