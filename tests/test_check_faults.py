@@ -1,7 +1,6 @@
 """Planted mistakes: each is caught in core, in the cases that are there for it."""
 
 import math
-import re
 
 import numpy as np
 import pytest
@@ -11,8 +10,8 @@ from thinned import thinned
 import attention_ref as ar
 from attention_ref.oracle.bound import bound
 from attention_ref.oracle.localize import in_common
+from attention_ref.oracle.multiple import factor, share, times
 from attention_ref.oracle.selection import select
-from attention_ref.oracle.symptoms import factor, times
 
 
 def forward(q, k, v, **options):
@@ -228,26 +227,81 @@ def test_the_diagnosis_names_the_tail():
     assert report.diagnosis.sentence.endswith(" with the last partial tile of 16 keys dropped behind whole ones")
 
 
+CASES_OF_FACTORS = "shape-17x17,shape-35x35,width-8x16"
+
+
 @pytest.mark.parametrize("sampled", [{}, {"sample": 5}], ids=["whole", "sampled"])
+@pytest.mark.parametrize("names", ["v", "q", "qk"])
 @pytest.mark.parametrize(
     ("by", "said"),
     [
-        (lambda size: 0, "dv is 0 everywhere"),
-        (lambda size: -1, "dv is -1 times what it should be"),
-        (lambda size: np.log(2), "dv is 0.6931 times what it should be"),
-        (lambda size: size, "dv is"),
+        (0, "0"),
+        (-1, "-1 times what it should be"),
+        (np.log(2), "0.6931 (ln 2) times what it should be"),
+        (1 + 1e-3, "1.001 times what it should be"),
     ],
-    ids=["0", "-1", "ln 2", "another for each case"],
+    ids=str,
 )
-def test_the_diagnosis_names_a_factor_if_it_is_the_same_in_all_cases(by, said, sampled):
+def test_the_diagnosis_names_a_factor(by, said, names, sampled):
+    """dq = 0 is not put down to tiles, -dk not to arithmetic, and a sample says no more than it has seen."""
+
     def wrong(do, q, k, v, o, lse, dlse=None, **options):
         grads = backward(do, q, k, v, o, lse, dlse, **options)
-        return grads | {"v": (grads["v"] * by(v.shape[-2])).astype(v.dtype)}
+        return grads | {name: (grads[name] * by).astype(q.dtype) for name in names}
 
-    report = ar.check(forward, cases="shape-17x17,shape-35x35,width-8x16", backward=wrong, **sampled)
-    sentences = re.split(r"; |\. ", report.diagnosis.sentence)
-    assert (said in sentences) == (said != "dv is")
-    assert any("times what" in one or "everywhere" in one for one in sentences) == (said != "dv is")
+    report = ar.check(forward, cases=CASES_OF_FACTORS, backward=wrong, **sampled)
+    where = " wherever it was compared" if sampled else " everywhere" if by == 0 else ""
+    wanted = [f"d{name} is {said}{where}" for name in names]
+    if sampled:
+        assert sorted(report.diagnosis.parts[: len(names)]) == sorted(wanted)
+    elif (by, names) == (-1, "qk"):
+        assert report.diagnosis.sentence.endswith("with ds with the opposite sign")  # which is the mistake itself
+    else:
+        assert report.diagnosis.sentence == ", ".join(sorted(wanted))
+
+
+def test_a_factor_that_is_another_in_each_case_or_row_is_not_named():
+    def by_length(do, q, k, v, o, lse, dlse=None, **options):
+        grads = backward(do, q, k, v, o, lse, dlse, **options)
+        return grads | {"v": (grads["v"] * v.shape[-2]).astype(v.dtype)}
+
+    sentence = ar.check(forward, cases=CASES_OF_FACTORS, backward=by_length).diagnosis.sentence
+    assert "times" not in sentence
+    assert "arithmetic" not in sentence
+
+
+@pytest.mark.parametrize(("wrong", "said"), [("causal", "the flag Causal"), ("", None)])
+def test_beside_a_factor_stands_what_tells_the_cases_apart(wrong, said):
+    def back(do, q, k, v, o, lse, dlse=None, **options):
+        grads = backward(do, q, k, v, o, lse, dlse, **options)
+        return grads | {"k": -grads["k"]} if options or not wrong else grads
+
+    sentence = ar.check(forward, cases="causal,causal-tiles,shape-17x17", backward=back).diagnosis.sentence
+    assert sentence.startswith("dk is -1 times what it should be")
+    assert (said in sentence) if said else sentence == "dk is -1 times what it should be"
+
+
+@pytest.mark.parametrize("change", ["-dk", "no dk from key 300 on"])
+def test_a_long_case_does_not_take_for_rounding_what_is_as_large_as_the_gradient(change):
+    """Its bounds in a low precision are wider than the gradients."""
+
+    def wrong(do, q, k, v, o, lse, dlse=None, **options):
+        grads = backward(do, q, k, v, o, lse, dlse, **options)
+        grads["k"] = -grads["k"] if change == "-dk" else grads["k"] * (np.arange(len(k)) < 300)[:, None]
+        return grads | {"k": grads["k"].astype(k.dtype)}
+
+    sentence = ar.check(forward, cases="long-causal", length=521, backward=wrong).diagnosis.sentence
+    assert "arithmetic" not in sentence
+    assert ("dk is -1 times" if change == "-dk" else "dk is wrong in keys 300 to 520 of 521") in sentence
+
+
+def test_a_factor_leaves_no_errors_for_rounding_and_rounding_leaves_none_for_a_factor():
+    want = np.random.default_rng(3).standard_normal((37, 11))
+    noise = np.random.default_rng(4).standard_normal((37, 11))
+    assert share([(1e-6 * want, want), (1e-6 * want[:5], want[:5])]) == pytest.approx(1)
+    assert share([(1e-6 * noise, want), (-1e-6 * want, noise)]) < 0.02
+    assert share([(noise * 0, want)]) == 0
+    assert share([(np.append(want, 0), np.append(want, -np.inf))]) == pytest.approx(1)
 
 
 def test_a_factor_is_one_for_every_element_and_not_that_of_what_is_right():
@@ -267,8 +321,8 @@ def test_a_factor_is_one_for_every_element_and_not_that_of_what_is_right():
 
 
 def test_a_factor_near_1_is_not_called_1():
-    assert [times(c) for c in (0.25, 1 + 3e-6, 1 - 3e-6, -1)] == [
-        "0.25 times", "1 + 3e-06 times", "1 - 3e-06 times", "-1 times"
+    assert [times(c) for c in (0.25, 1 + 3e-6, 1 - 3e-6, -1, 1.442695)] == [
+        "0.25 times", "1 + 3e-06 times", "1 - 3e-06 times", "-1 times", "1.443 (1/ln 2) times"
     ]  # fmt: skip
 
 

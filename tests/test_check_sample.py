@@ -195,7 +195,7 @@ def test_a_wrong_row_or_key_is_caught_inside_the_sample_and_not_claimed_outside(
 
         name = result.removeprefix("d")
         if result in ("o", "lse"):
-            report = checked(spoiled(forward, name, change), length=np.int64(LENGTH))
+            report = checked(spoiled(forward, name, change))
         else:
             report = checked(backward=spoiled(back, name, change))
         wrong = [c for c in report.runs[0].results if c.verdict == "fail"]
@@ -244,7 +244,7 @@ def test_a_mistake_has_its_name_in_the_run_that_the_report_asks_for():
     report = checked(backward=ignorant)
     page = " ".join(str(report).replace("\\\n", " ").split())
     case = "attention-ref check test_check_sample:forward --case long-causal --seed 0"
-    assert f"at a length at which a mistake is named {case} --length 521 and if that passes" in page
+    assert f"at a length at which its mistake may have a name {case} --length 521 and if that passes" in page
     assert f"to show it {case} --sample {SAMPLE} --length {LENGTH} float32" in page
     assert "to show it" not in str(checked(backward=ignorant, length=300))
     whole = ar.check(forward, backward=ignorant, cases="long-causal", length=521)
@@ -379,6 +379,15 @@ def test_what_fails_in_one_dtype_is_not_said_to_be_a_matter_of_flags():
     assert [part.partition(" is wrong ")[0] for part in parts] == ["o", "o"]
     assert parts[0].endswith("(long-causal, float32)")
     assert "flag" not in report.diagnosis.sentence
+
+
+def test_a_sample_that_passes_but_tells_little_asks_for_one_in_float64():
+    said = "In float64 nearly every key shows"
+    page = str(checked(backward=None))
+    assert f"{said} that is left out, or taken too much:\n    attention-ref check" in page
+    assert "--dtypes float64" in page
+    assert said not in str(checked(backward=None, dtypes="float64"))
+    assert said not in str(checked(spoiled(forward, "o", lambda x: x.fill(0)), None))
 
 
 def test_of_many_samples_the_page_has_the_first():

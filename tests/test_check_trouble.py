@@ -308,12 +308,12 @@ def test_an_option_that_the_backward_does_not_declare_leaves_the_forward_checked
 @pytest.mark.parametrize(
     ("backward", "verdict", "sentence"),
     [
-        (lambda do, q, k, v, o, lse: (q, k, v), "error", "it returned a tuple; return a dict such as"),
-        (lambda do, q, k, v, o, lse: {"q": [1]}, "error", "its result q is a list, not a NumPy array"),
-        (lambda do, q, k, v, o, lse: {"q": do}, "fail", "its result q is a view of its input do"),
+        (lambda do, q, k, v, o, lse: (q, k, v), "error", "the backward returned a tuple; return a dict such as"),
+        (lambda do, q, k, v, o, lse: {"q": [1]}, "error", "the backward's result q is a list, not a NumPy array"),
+        (lambda do, q, k, v, o, lse: {"q": do}, "fail", "the backward's result q is a view of its input do"),
         (lambda do, q, k, v, o, lse: {"q": q * np.nan}, "fail", "dq is nan, where it should not be"),
-        (lambda do, q, k, v, o, lse: 1 / 0, "error", "it raised ZeroDivisionError: division by zero"),
-        (lambda do, q, k, v, o, lse: {"q": do.__imul__(0)}, "fail", "it writes into its input do"),
+        (lambda do, q, k, v, o, lse: 1 / 0, "error", "the backward raised ZeroDivisionError: division by zero"),
+        (lambda do, q, k, v, o, lse: {"q": do.__imul__(0)}, "fail", "the backward writes into its input do"),
     ],
 )
 def test_a_backward_that_misbehaves(backward, verdict, sentence):

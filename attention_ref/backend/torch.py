@@ -3,6 +3,7 @@
 import numpy as np
 
 from attention_ref.backend.adapter import Adapter, exact, narrow
+from attention_ref.errors import Unsupported
 
 NARROW = ("bfloat16", "float8_")
 
@@ -46,7 +47,7 @@ class Torch(Adapter):
             results = function(leaves)
         pairs = [(x, d) for x, d in zip(results, cotangents, strict=True) if x.requires_grad]
         if not pairs:
-            raise NotImplementedError("its results are cut off from torch.autograd")
+            raise Unsupported("its results are cut off from torch.autograd")
         results, cotangents = zip(*pairs, strict=True)
         return torch.autograd.grad(
             results,

@@ -119,28 +119,21 @@ def table(result):
 
 def left_out(reasons):
     """Lines that give each reason once."""
-    for reason, names in grouped(reasons).items():
-        text = f"left out: {'; '.join(names)}: {reason}"
-        yield from wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    for reason in dict.fromkeys(reasons.values()):
+        names = "; ".join(name for name in reasons if reasons[name] == reason)
+        yield from wrap(f"left out: {names}: {reason}", WIDTH, initial_indent="  ", subsequent_indent="    ")
 
 
 def legend(result):
     """What the figures and the names mean."""
     lengths = result["lengths"].values()
     yield "ms: the median of the rounds, ± half of what lies between the fastest and the slowest one"
+    yield "tiled / it: how many times as long tiled takes, above 1 is slower than this one"
     for name, text in LEGEND.items():
         if any(name in found["seconds"] for found in lengths):
             yield text
     if not any("limit" in found for found in lengths):
         yield "the limit, products and exponentials alone, is known of scaled_dot only"
-
-
-def grouped(reasons):
-    """{reason: names}"""
-    out = {}
-    for name, reason in reasons.items():
-        out.setdefault(reason, []).append(name)
-    return out
 
 
 def heading(result):

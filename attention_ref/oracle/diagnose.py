@@ -10,10 +10,11 @@ from itertools import combinations
 
 import numpy as np
 
-from attention_ref.oracle import grain
+from attention_ref.oracle import grain, multiple
 from attention_ref.oracle.faults import MISTAKES, Kernel
 from attention_ref.oracle.faults.kernel import Narrow
 from attention_ref.oracle.form import form, raised, varying
+from attention_ref.oracle.localize import in_common
 from attention_ref.oracle.observation import BACKWARD, FORWARD, observed
 from attention_ref.oracle.symptoms import at_samples, symptoms
 from attention_ref.oracle.truth import RESULTS
@@ -34,6 +35,7 @@ class Finding:
     agreement: float
     asked: str = ""
     rounding: bool = False
+    factor: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,16 @@ def diagnose(runs, jobs, deterministic=True):
         found = findings(observed(runs, jobs))
     formal, errors, unsteady = form(runs), raised(runs), varying(runs)
     named = told(found, "that returns" if any(run.verdict == "error" for run in runs) else "")
-    if unsteady and (deterministic or any(random(explained) for explained in found.values())):
-        named = [unsteady, *(named if not any(random(explained) for explained in found.values()) else ())]
+    by_chance = any(random(explained) for explained in found.values())
+    if unsteady and (deterministic or by_chance):
+        named = [unsteady, *(named if not by_chance else ())]
     with np.errstate(all="ignore"):
         sampled = at_samples(runs)
         silent = not (formal or named or sampled or errors)
-        common = [symptoms(runs)] if silent or (found and not all(found.values())) else []
+        unexplained = bool(found) and not all(found.values()) and not (unsteady and by_chance)
+        common = [symptoms(runs)] if silent or unexplained else []
+        if not common and any(run.verdict == "pass" for run in runs) and any(by_factor(one) for one in found.values()):
+            common = [in_common(runs)]
     parts = tuple(part for part in [*formal, *named, *sampled, *common, *errors] if part)
     return Diagnosis(text(parts), failing, found.get(FORWARD, ()), found.get(BACKWARD, ()), parts)
 
@@ -70,6 +76,11 @@ def diagnose(runs, jobs, deterministic=True):
 def random(explained):
     """Whether errors that look like rounding, or like nothing, may be those of a candidate that varies."""
     return not explained or explained[0].rounding
+
+
+def by_factor(explained):
+    """Whether all that is known is a factor: then what the cases have in common may tell where it comes from."""
+    return bool(explained) and explained[0].factor
 
 
 def text(sentences):
@@ -101,14 +112,28 @@ def explanations(observations, side, of_forward):
     if side == BACKWARD:
         first = [mistakes_of(finding.names) for finding in of_forward]
         groups = [[()], [(Narrow,)], first, [(*mistakes, Narrow) for mistakes in first], *groups]
+    factors = multiples(failing, side)
     for group in groups:
         found = surviving(group, relevant, side)
-        if found:
+        # Several mistakes that these cases do not tell apart say less than the one factor that all of them make.
+        if found and not (factors and len(found) > 1):
             return found
+    if factors:
+        return (Finding((factors,), factors, 0.0, factor=True),)
     rounded = grain.coarse(failing, side)
     if rounded:
         return (Finding((rounded.name,), rounded.clause, rounded.error, rounding=True),)
     return surviving(pairs(failing, side), relevant, side)
+
+
+def multiples(failing, side):
+    """The clauses on one factor each, if that is what is wrong with every result that fails; "" if not."""
+    results = {}
+    for seen in failing:
+        for name in seen.of(side, seen.failing):
+            results.setdefault(name, []).append((seen.got[name], seen.want[name], seen.bounds[name]))
+    clauses = list(multiple.clauses(results))
+    return ", ".join(clauses) if len(clauses) == len(results) else ""
 
 
 def mistakes_of(names):
@@ -200,6 +225,8 @@ def told(found, which=""):
             sentences.append("the gradients are right for the o and lse that were returned")
         elif side == BACKWARD and explained[0].names == names_of(found.get(FORWARD)):
             sentences.append("the gradients have the same mistake")
+        elif explained[0].factor:
+            sentences.append(explained[0].clause)
         elif explained[0].rounding:
             size = number(explained[0].agreement)
             sentences.append(

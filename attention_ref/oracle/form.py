@@ -23,7 +23,8 @@ def form(runs):
 def written(runs):
     """What a run is failed for whatever its numbers: it writes into an input, or returns a view of one."""
     failing = [run for run in runs if run.verdict == "fail"]
-    return counted(run for run in failing if run.sentence.startswith(("it writes", "its result")))
+    told = ("it writes", "its result", "the backward writes", "the backward's result")
+    return counted(run for run in failing if run.sentence.startswith(told))
 
 
 def raised(runs):

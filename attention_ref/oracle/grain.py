@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attention_ref.oracle import multiple
 from attention_ref.oracle.faults import ARITHMETIC
 
 LADDER = {
@@ -17,6 +18,8 @@ LADDER = {
     "bfloat16": ("bf16",),
     "float16": ("bf16/f32acc", "f16", "bf16"),
 }
+LARGEST = 0.25  # an error relative to the results that is no rounding's any more
+PROPORTIONAL = 0.5  # the share of the errors that one factor makes, from which on they are not rounding's
 EVEN = (0.25, 0.75)  # the share of errors that are positive, where it is rounding that makes them
 SLACK = 1.0
 ALIKE = 2.0  # the factor within which two errors are of the same size
@@ -41,6 +44,8 @@ def coarse(failing, side):
     mistake = alike(errors, side)
     if mistake:
         return Grain(mistake.name(), mistake.clause(), size)
+    if size > LARGEST or proportional(errors):
+        return None
     for model in LADDER[failing[0].dtype]:
         scores = (outside(seen, some, model) for seen, some in errors)
         if all(score <= SLACK for score in scores):
@@ -91,6 +96,15 @@ def error_of(seen, name):
     if not np.array_equal(np.isfinite(got), finite):
         return None
     return np.where(finite, got - np.where(finite, want, 0), 0)
+
+
+def proportional(errors):
+    """Whether a factor makes most of the errors of some result."""
+    results = {}
+    for seen, some in errors:
+        for name, error in some.items():
+            results.setdefault(name, []).append((error, seen.want[name]))
+    return any(multiple.share(one) > PROPORTIONAL for one in results.values())
 
 
 def even(errors):

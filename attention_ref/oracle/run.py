@@ -16,6 +16,7 @@ from attention_ref.oracle.localize import broken_stage, locate
 from attention_ref.oracle.truth import RESULTS, STAGES, Truth, allowed_pairs
 
 RANK = ("error", "fail", "nondeterministic", "suspicious", "pass", "unsupported")
+BACKWARD = {"it": "the backward", "its": "the backward's"}
 WORTH_A_BAND = 0.005  # the statistical band is never below this part of the bound: below it there is nothing to suspect
 
 
@@ -209,7 +210,7 @@ class Runner:
         if self.with_dlse():
             options["dlse"] = inputs.dlse if self.truth.has_dlse else None
         found, trouble = candidate.run(Call(self.job.backward, arrays, options, self.job.timeout, "backward"))
-        return {f"d{name}": x for name, x in found.items()}, trouble
+        return {f"d{name}": x for name, x in found.items()}, trouble and of_backward(trouble)
 
     def wanted(self, value, delta, wide=False):
         dtypes = (self.fmt.dtype, np.dtype(self.fmt.wide)) if wide else (self.fmt.dtype,)
@@ -264,6 +265,14 @@ class Runner:
             return found
         sentence = f"{found.result} is inside its bound, but {strict.worst.score:.3g} times the statistical band"
         return replace(found, verdict="suspicious", sentence=sentence, band=strict.worst.score)
+
+
+def of_backward(trouble):
+    """The same trouble, with who has it: what is not said of anyone is of the candidate."""
+    if trouble.verdict == "unsupported":
+        return trouble
+    subject, rest = trouble.sentence.split(" ", 1)
+    return replace(trouble, sentence=f"{BACKWARD.get(subject, subject)} {rest}")
 
 
 def input_of(result):

@@ -9,6 +9,7 @@ from attention_ref.oracle.rerun import WHOLE, broken, words
 
 ALSO = "; and "  # between the deviations that account for one result together
 SHOWN = 5
+TELLING = 0.5  # the share of the keys below which a sample is said to be worth another one in float64
 ORDER = ("o", "lse", "alpha", "dq", "dk", "dv")
 
 
@@ -57,7 +58,7 @@ def compared(report):
 
 
 def diagnosis(out, report):
-    """What is wrong, and the smallest case that shows it; of a sample no mistake is named, of the whole it is."""
+    """What is wrong, and the smallest case that shows it; the catalog's mistakes are looked for in whole cases only."""
     out.add()
     first, *others = report.diagnosis.parts
     out.add(f"Diagnosis: {first}", hang=2)
@@ -66,7 +67,11 @@ def diagnosis(out, report):
     run = min(report.failures(), key=lambda run: (run.verdict == "error", run.size.queries * run.size.keys))
     steps = {"Next: run the smallest case that shows it by itself": words(report, run)}
     if report.meta["sample"]:
-        steps = {"Next: run this case whole, at a length at which a mistake is named": words(report, run, whole=True)}
+        steps = {
+            "Next: run this case whole, at a length at which its mistake may have a name": words(
+                report, run, whole=True
+            )
+        }
         if run.size.keys > WHOLE:
             steps["and if that passes, it takes this length to show it"] = words(report, run)
     for step, line in steps.items():
@@ -212,9 +217,13 @@ def sampled(out, report):
             out.add(text.replace("1 - ", held("1 - ")), 2, 4)
     if len(runs) > SHOWN:
         out.add(f"and {len(runs) - SHOWN} more, each at rows and keys of its own: report.to_json() has them", 2, 4)
-    whole = all(sampling.whole(run.sample) for run in runs)
-    rest = "" if whole else f"{sampling.REST} "
+    rest = "" if all(sampling.whole(run.sample) for run in runs) else f"{sampling.REST} "
     out.add(rest + sampling.ONCE, 2, 4)
+    blind = [run for run in runs if run.verdict == "pass" and (run.sample["telling"] or 1) < TELLING]
+    if blind and "float64" not in report.meta["dtypes"]:
+        out.raw("  In float64 nearly every key shows that is left out, or taken too much:")
+        for line in broken(words(report, blind[0], dtype="float64")):
+            out.raw(f"    {line}")
 
 
 def remarks(out, report):
