@@ -36,7 +36,7 @@ def chosen(cases="core", rule="scaled_dot", dtypes=("float32",), seed=0, xfail=N
 def parameters(cases, rule, dtypes, seed, xfail):
     """One parameter for each case in each dtype; those that are expected to fail are marked, strictly."""
     from attention_ref.errors import OptionError
-    from attention_ref.oracle.selection import select
+    from attention_ref.oracle.cases.select import select
 
     try:
         reasons = {}

@@ -1,27 +1,25 @@
 """attention_ref: the numerical oracle for attention."""
 
-from attention_ref import adjust, cache, layer, mask, mechanism, normalize, score
-from attention_ref import mask as masks
-from attention_ref.attention import Attended, Rule, attention, rules
-from attention_ref.derivatives import hvp, jvp
-from attention_ref.emulate import emulate
+from attention_ref import adjust, layer, masks, mechanism, normalize, score
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import mechanisms
-from attention_ref.op import Lazy, Op
+from attention_ref.op.op import Lazy, Op
+from attention_ref.pipeline import cache
+from attention_ref.pipeline.attention import Attended, Rule, attention, rules
+from attention_ref.pipeline.derivatives import hvp, jvp
+from attention_ref.pipeline.emulate import emulate
 
 LATER = {
-    "CheckFailed": "attention_ref.oracle.report",
-    "Report": "attention_ref.oracle.report",
+    "CheckFailed": "attention_ref.oracle.report.report",
+    "Report": "attention_ref.oracle.report.report",
     "check": "attention_ref.oracle.check",
     "plot": "attention_ref",
     "power": "attention_ref.oracle.power",
-    "sample": "attention_ref.sampled",
+    "sample": "attention_ref.pipeline.sample",
 }
 __version__ = "0.1.0"
 
-ops = Lazy(
-    lambda: {name: op for room in (score, adjust, mask, normalize, layer, mechanism) for name, op in room.ops.items()}
-)
+ops = Lazy(lambda: {name: op for room in (score, adjust, normalize, layer, mechanism) for name, op in room.ops.items()})
 
 __all__ = [
     "Attended",

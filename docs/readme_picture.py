@@ -10,8 +10,8 @@ import numpy as np
 
 import attention_ref as ar
 from attention_ref import plot
-from attention_ref.plot.figures import Picture
-from attention_ref.train.command import TASKS
+from attention_ref.cli.train import TASKS
+from attention_ref.plot.drawing.figures import Picture
 from attention_ref.train.loop import train
 
 ENGLISH = "she buys the red car"

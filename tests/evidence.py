@@ -14,7 +14,7 @@ import numpy as np
 from autograd import grad
 
 import attention_ref as ar
-from attention_ref.signature import Signature
+from attention_ref.op.signature import Signature
 
 TOLERANCE = 1e-12
 SINGLE = 3e-5

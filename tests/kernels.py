@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attention_ref.oracle.faults.rounding import bf16, f16, tf32
+from attention_ref.oracle.diagnose.faults.roundings import bf16, f16, tf32
 
 f32 = np.float32
 

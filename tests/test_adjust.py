@@ -8,7 +8,7 @@ import pytest
 import attention_ref as ar
 from attention_ref.adjust.relative import t5_bucket
 from attention_ref.adjust.rotary import rotary_angles
-from attention_ref.positions import relative
+from attention_ref.masks.positions import relative
 
 
 def run(name, d=None, **inputs):

@@ -13,7 +13,7 @@ from attention_ref import backend
 from attention_ref.backend import NAMES, find, installed, kind, recognize
 from attention_ref.backend.adapter import Adapter
 from attention_ref.errors import Unsupported
-from attention_ref.oracle.formats import find as find_format
+from attention_ref.oracle.bounds.number_formats import find as find_format
 
 INSTALLED = [pytest.param(name, marks=[pytest.mark.backends] * (name != "numpy")) for name in installed()]
 
@@ -205,8 +205,8 @@ def test_a_check_in_numpy_imports_no_framework():
     packages = [kind(name).package for name in NAMES if name != "numpy"]
     code = (
         "import sys, attention_ref as ar\n"
-        "from attention_ref.backend import presets\n"
-        "presets.presets()\n"
+        "from attention_ref.conformance import libraries\n"
+        "libraries.presets()\n"
         "ar.check(lambda q, k, v: ar.attention(q, k, v).o, cases='shape-15x15')\n"
         f"print([name for name in {packages} if name in sys.modules])"
     )

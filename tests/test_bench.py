@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref import bench, cli
+from attention_ref import bench
 from attention_ref.bench.bare import Bare
 from attention_ref.bench.contenders import contenders
 from attention_ref.bench.machine import limit
 from attention_ref.bench.memory import peak
-from attention_ref.tiled import blas
+from attention_ref.cli.main import main
+from attention_ref.pipeline.tiled import blas
 
 
 @pytest.mark.parametrize("rule", ["scaled_dot", pytest.param("additive", marks=pytest.mark.slow)])
@@ -43,7 +44,7 @@ def test_a_quick_call_is_timed_once_it_has_settled(first, said, calls, monkeypat
 def test_the_command_writes_its_figures(tmp_path, capsys):
     out, plot = tmp_path / "b.json", tmp_path / "b.png"
     asked = ["--lengths", "8,16", "--heads", "1", "--width", "4", "--repeat", "1", "--forward"]
-    assert cli.main(["bench", *asked, "--json", str(out), "--plot", str(plot)]) == 0
+    assert main(["bench", *asked, "--json", str(out), "--plot", str(plot)]) == 0
     assert "scaled_dot, float32, 1 head of 4, forward" in capsys.readouterr().out
     assert json.loads(out.read_text())["lengths"]["16"]["seconds"]["tiled"] > 0
     assert plot.stat().st_size > 1000
@@ -52,7 +53,7 @@ def test_the_command_writes_its_figures(tmp_path, capsys):
 @pytest.mark.parametrize("path", ["nowhere/b.png", "b.foo", "b"])
 def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_measured(path, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "run", None)
-    assert cli.main(["bench", "--plot", str(tmp_path / path)]) == 2
+    assert main(["bench", "--plot", str(tmp_path / path)]) == 2
     assert capsys.readouterr().err.startswith("attention-ref: bench: ")
 
 
@@ -62,7 +63,7 @@ def test_milliseconds_are_readable_from_the_smallest_to_the_largest():
 
 @pytest.mark.parametrize("asked", [["--lengths", "8,x"], ["--heads", "0"], ["--rule", "nothing"]], ids=str)
 def test_what_cannot_be_measured_is_refused_in_a_sentence(asked, capsys):
-    assert cli.main(["bench", *asked]) == 2
+    assert main(["bench", *asked]) == 2
     assert capsys.readouterr().err.startswith("attention-ref: ")
 
 

@@ -6,7 +6,7 @@ import pytest
 import attention_ref as ar
 from attention_ref import bench
 from attention_ref.bench.contenders import contenders
-from attention_ref.oracle.cases import Case, Size
+from attention_ref.oracle.cases.case import Case, Size
 
 pytestmark = pytest.mark.benchmark
 SIZES = {"heads": 2, "width": 16}

@@ -11,7 +11,7 @@ from threadpoolctl import ThreadpoolController
 
 import attention_ref as ar
 from attention_ref.layer import weighted_sum
-from attention_ref.tiled import blas
+from attention_ref.pipeline.tiled import blas
 
 pytestmark = pytest.mark.extra
 ASKED = 3
@@ -40,7 +40,7 @@ def seen(monkeypatch):
         return product(*arguments)
 
     monkeypatch.setattr(weighted_sum, "selected_matmul", watched)
-    monkeypatch.setattr("attention_ref.tiled.run.cores", lambda: 2)
+    monkeypatch.setattr("attention_ref.pipeline.tiled.workers.cores", lambda: 2)
     return found
 
 
@@ -65,7 +65,7 @@ def test_what_it_was_after_an_exception(several, monkeypatch):
         raise RuntimeError("in the middle of a tile")
 
     monkeypatch.setattr(weighted_sum, "selected_matmul", broken)
-    monkeypatch.setattr("attention_ref.tiled.run.cores", lambda: 2)
+    monkeypatch.setattr("attention_ref.pipeline.tiled.workers.cores", lambda: 2)
     with pytest.raises(RuntimeError, match="in the middle of a tile"):
         attend()
     assert set(threads()) == {ASKED}
@@ -87,7 +87,7 @@ def test_blas_may_have_all_threads_at_first():
     code = (
         "import numpy as np, attention_ref as ar\n"
         "from threadpoolctl import threadpool_info\n"
-        "from attention_ref.tiled import blas\n"
+        "from attention_ref.pipeline.tiled import blas\n"
         "before = threadpool_info()\n"
         "with blas.one_thread():\n"
         "    print({x['num_threads'] for x in threadpool_info() if x['user_api'] == 'blas'})\n"

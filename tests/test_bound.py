@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from kernels import CORRECT, ROUNDING, Kernel, Run, f32, pairwise, plain, scores
 
 import attention_ref as ar
-from attention_ref.oracle import near, normalize, precision
-from attention_ref.oracle.bound import bound
+from attention_ref.oracle.bounds import normalizers, precision, running_error
+from attention_ref.oracle.bounds.bound import bound
 
 
 def peaked(rng, q, k, v):
@@ -227,7 +227,7 @@ def test_rescaling_at_every_key_with_an_exp_five_ulps_off_is_within_the_bound_an
     steps = np.arange(127, dtype=f32)[:, None] / 64
     case = inputs | {"q": np.ones_like(inputs["q"]), "k": steps + 0 * inputs["k"]}, options, cotangents
     assert judged(kernels, "f32", *case)["alpha"].max() <= 1
-    monkeypatch.setattr(normalize, "overtaken", lambda value, error, allowed: np.zeros(value.shape))
+    monkeypatch.setattr(normalizers, "overtaken", lambda value, error, allowed: np.zeros(value.shape))
     assert judged(kernels, "f32", *case)["alpha"].max() > 1
 
 
@@ -299,12 +299,12 @@ def test_pairwise_sums_are_better_than_their_bound():
 
 def test_only_what_is_exact_has_no_error():
     model = precision.find("f32")
-    x, factor = near.exact(np.arange(6.0).reshape(2, 3), model), near.constant(0.3, model)
+    x, factor = running_error.exact(np.arange(6.0).reshape(2, 3), model), running_error.constant(0.3, model)
     assert not x.error.any()
     assert factor.error == pytest.approx(2 * 0.3 * model.u, rel=1e-6)
     assert ((x * factor).error[x.value > 0] > 0).all()
     ones, zeros = np.ones((2, 3)), np.zeros((2, 3))
-    off = near.Near(ones, ones, zeros, np.broadcast_to(0.5, (2, 3)), model)
+    off = running_error.Near(ones, ones, zeros, np.broadcast_to(0.5, (2, 3)), model)
     assert (off.error == 0.5).all()
     assert (off.upper == 1.5).all()
     assert ((x @ off.T).error[0] > 1.4).all()

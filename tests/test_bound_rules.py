@@ -8,10 +8,10 @@ from autograd.extend import defvjp, primitive
 from kernels import ROUNDING, f32, plain, scores
 
 import attention_ref as ar
-from attention_ref.emulate import KERNEL, emulate
-from attention_ref.oracle.bound import bound, terms
-from attention_ref.oracle.near import exact
-from attention_ref.oracle.precision import MODELS, find
+from attention_ref.oracle.bounds.bound import bound, terms
+from attention_ref.oracle.bounds.precision import MODELS, find
+from attention_ref.oracle.bounds.running_error import exact
+from attention_ref.pipeline.emulate import KERNEL, emulate
 
 
 @primitive

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref.oracle import formats, long
-from attention_ref.oracle.cases import build, folded
-from attention_ref.oracle.draw import FAMILIES
-from attention_ref.oracle.layout import LAYOUTS
-from attention_ref.oracle.recipes import RECIPES
-from attention_ref.oracle.selection import select
-from attention_ref.oracle.suite import CASES, ROOMS
-from attention_ref.oracle.truth import Truth, allowed_pairs
+from attention_ref.oracle.bounds import number_formats
+from attention_ref.oracle.cases import long
+from attention_ref.oracle.cases.case import build, folded
+from attention_ref.oracle.cases.layouts import LAYOUTS
+from attention_ref.oracle.cases.option_values import RECIPES
+from attention_ref.oracle.cases.select import select
+from attention_ref.oracle.cases.suite import CASES, ROOMS
+from attention_ref.oracle.cases.value_families import FAMILIES
+from attention_ref.oracle.run.truth import Truth, allowed_pairs
 
 RULE = ar.rules["scaled_dot"]
-F32 = formats.find("float32")
+F32 = number_formats.find("float32")
 CORE = select("core")
 
 
@@ -81,7 +82,7 @@ def flat(inputs):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 def test_inputs_come_in_the_tested_dtype_and_are_what_the_oracle_computes_with(dtype):
-    fmt = formats.find(dtype)
+    fmt = number_formats.find(dtype)
     for name in ("bias", "sink", "values-huge", "alibi"):
         inputs = build(CASES[name], RULE, fmt)
         floating = [x for x in flat(inputs) if x.dtype.kind == "f" and x is not inputs.dlse]
@@ -92,7 +93,9 @@ def test_inputs_come_in_the_tested_dtype_and_are_what_the_oracle_computes_with(d
 
 
 def test_integers_are_the_same_in_every_dtype():
-    drawn = [build(CASES["values-integers"], RULE, formats.find(name)).arrays["q"] for name in ("float64", "float16")]
+    drawn = [
+        build(CASES["values-integers"], RULE, number_formats.find(name)).arrays["q"] for name in ("float64", "float16")
+    ]
     assert np.array_equal(drawn[0], drawn[1].astype(np.float64))
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from attention_ref.oracle import formats
-from attention_ref.oracle.compare import Wanted, compare
-from attention_ref.oracle.localize import broken_stage, locate
+from attention_ref.oracle.bounds import number_formats
+from attention_ref.oracle.diagnose.localize import broken_stage, locate
+from attention_ref.oracle.run.compare import Wanted, compare
 
-F32 = formats.find("float32")
+F32 = number_formats.find("float32")
 
 
 def judged(got, want, delta=1e-6, fmt=F32, dtypes=None):
@@ -76,16 +76,16 @@ def test_shape_and_dtype_come_first():
 
 
 def test_ulps_are_those_of_the_output_dtype():
-    f16 = formats.find("float16")
+    f16 = number_formats.find("float16")
     found, _ = judged([1.0 + 2.0**-9], [1.0], 1.0, f16)
     assert found.worst.ulps == 2.0
-    assert formats.find("float32").ulp(1.0) == np.spacing(np.float32(1))
-    assert formats.find("float16").ulp(2e-7) == np.spacing(np.float16(2e-7))
-    assert formats.find("float64").ulp(0.7) == np.spacing(0.7)
+    assert number_formats.find("float32").ulp(1.0) == np.spacing(np.float32(1))
+    assert number_formats.find("float16").ulp(2e-7) == np.spacing(np.float16(2e-7))
+    assert number_formats.find("float64").ulp(0.7) == np.spacing(0.7)
 
 
 def test_a_narrow_lse_is_allowed_one_rounding_more():
-    f16 = formats.find("float16")
+    f16 = number_formats.find("float16")
     wanted = Wanted(np.array([3.1415926]), np.array([1e-6]), f16, (f16.dtype, np.dtype("float32")))
     assert compare("lse", np.array([3.1415926], np.float16), wanted)[0].verdict == "pass"
     assert compare("lse", np.array([3.1446], np.float32), wanted)[0].verdict == "fail"

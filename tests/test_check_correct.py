@@ -9,7 +9,7 @@ from candidates import CORES, Candidate
 from thinned import thinned
 
 import attention_ref as ar
-from attention_ref.oracle import formats
+from attention_ref.oracle.bounds import number_formats
 
 CASES = (
     "shape-1x1,shape-17x17,shape-16x16,width-40x80,causal-bottom-right-tall,window-causal,causal-lengths,mask-half,"
@@ -70,7 +70,7 @@ def test_the_package_itself_passes_under_every_rule(rule):
 
 @pytest.mark.parametrize("dtype", ["float16"])
 def test_emulated_arithmetic_passes_with_scores_near_one(dtype):
-    emulated, narrow = ar.emulate(dtype), formats.find(dtype).dtype
+    emulated, narrow = ar.emulate(dtype), number_formats.find(dtype).dtype
 
     def forward(q, k, v, **options):
         a = emulated(q, k, v, **options)

@@ -11,7 +11,7 @@ import pytest
 
 import attention_ref as ar
 from attention_ref.oracle import progress
-from attention_ref.oracle.faults import heads, masks
+from attention_ref.oracle.diagnose.faults import heads, masks
 from attention_ref.oracle.power import power
 
 CASES = "causal,gqa,values-peaked,mask-dead-rows,shape-35x35"

@@ -8,10 +8,10 @@ from candidates import CORES, Candidate, finite, flip, log_of, safe
 from thinned import thinned
 
 import attention_ref as ar
-from attention_ref.oracle.bound import bound
-from attention_ref.oracle.localize import in_common
-from attention_ref.oracle.multiple import factor, share, times
-from attention_ref.oracle.selection import select
+from attention_ref.oracle.bounds.bound import bound
+from attention_ref.oracle.cases.select import select
+from attention_ref.oracle.diagnose.factors import factor, share, times
+from attention_ref.oracle.diagnose.localize import in_common
 
 
 def forward(q, k, v, **options):

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref.backend.presets import Known, Preset
-from attention_ref.oracle import long, rerun, text
-from attention_ref.oracle.cases import Case, Size
-from attention_ref.oracle.export import SCHEMA
+from attention_ref.conformance.libraries import Known, Preset
+from attention_ref.oracle.cases import long
+from attention_ref.oracle.cases.case import Case, Size
+from attention_ref.oracle.report import rerun, text
+from attention_ref.oracle.report.export import SCHEMA
 
 
 def right(q, k, v, **options):

@@ -14,16 +14,19 @@ import pytest
 from test_check_report import fits
 
 import attention_ref as ar
-from attention_ref import cli
-from attention_ref.attention import find
-from attention_ref.oracle import formats, long, sampled_bound, sampling, text
-from attention_ref.oracle.cases import build
-from attention_ref.oracle.export import SCHEMA
-from attention_ref.oracle.run import Job
-from attention_ref.oracle.sampled_run import SampledRunner
-from attention_ref.oracle.selection import select
-from attention_ref.oracle.truth import Truth
-from attention_ref.tiled.problem import Problem
+from attention_ref.cli.main import main
+from attention_ref.oracle.bounds import number_formats, sampled
+from attention_ref.oracle.cases import long
+from attention_ref.oracle.cases.case import build
+from attention_ref.oracle.cases.select import select
+from attention_ref.oracle.report import text
+from attention_ref.oracle.report.export import SCHEMA
+from attention_ref.oracle.run import sampling
+from attention_ref.oracle.run.runner import Job
+from attention_ref.oracle.run.sampled import SampledRunner
+from attention_ref.oracle.run.truth import Truth
+from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.tiled.problem import Problem
 
 LENGTH, SAMPLE = 1009, 16
 
@@ -65,9 +68,9 @@ def sample_of(**more):
 @pytest.mark.parametrize("name", long.CASES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_values_and_bounds_are_those_of_the_whole_check(name, dtype, monkeypatch):
-    monkeypatch.setattr(sampled_bound, "TILE", 128)
-    monkeypatch.setattr(sampled_bound, "PAIRS", 4000)
-    fmt, rule = formats.find(dtype), find("scaled_dot")
+    monkeypatch.setattr(sampled, "TILE", 128)
+    monkeypatch.setattr(sampled, "PAIRS", 4000)
+    fmt, rule = number_formats.find(dtype), find("scaled_dot")
     case = long.resized(long.CASES[name], 257)
     runner = SampledRunner(Job(case, dtype, fmt.model, rule.name, forward, back, seed=5, sample=11))
     some, whole = runner.truth, Truth(rule, build(case, rule, fmt, 5), fmt.model, with_dlse=True)
@@ -145,7 +148,7 @@ def test_options_lie_in_memory_as_they_are_drawn(name):
     case = select(name)[0]
     case = long.resized(case, 131)
     runner = SampledRunner(Job(case, "float32", "f32", "scaled_dot", forward, None, sample=11))
-    drawn, again = build(case, find("scaled_dot"), formats.find("float32")), runner.fresh()
+    drawn, again = build(case, find("scaled_dot"), number_formats.find("float32")), runner.fresh()
     for option, x in (drawn.options | drawn.arrays).items():
         if isinstance(x, np.ndarray):
             y = (again.options | again.arrays)[option]
@@ -430,10 +433,10 @@ def test_progress_is_shown_on_a_terminal_that_waits(monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(sampled_bound, "PAIRS", 4000)
+    monkeypatch.setattr(sampled, "PAIRS", 4000)
     checked(backward=None)
     assert terminal.getvalue() == ""
-    monkeypatch.setattr("attention_ref.tiled.progress.PATIENCE", 0.0)
+    monkeypatch.setattr("attention_ref.op.progress.PATIENCE", 0.0)
     checked(backward=None)
     assert "attention: 50 %" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r" + " " * 20 + "\r")
@@ -490,7 +493,7 @@ def test_the_command_takes_a_sample(capsys, tmp_path):
     kernel.write_text(
         "import attention_ref\n\ndef o(q, k, v, **options):\n    return attention_ref.attention(q, k, v, **options).o"
     )
-    assert cli.main(["check", f"{kernel}:o", "--sample", "16", "--length", "257"]) == 0
+    assert main(["check", f"{kernel}:o", "--sample", "16", "--length", "257"]) == 0
     page = " ".join(capsys.readouterr().out.replace(" \\\n", " ").split())
     assert "(long-causal, 1 case, seed 0" in page
     assert "What the sample shows, and what it does not" in page
@@ -522,6 +525,6 @@ def test_131072_tokens_take_less_than_a_gibibyte():
 @pytest.mark.parametrize("index", [[], [3], [2, 3, 4], [2, 4, 3, 5], [2, 2, 4], [0, 2]], ids=str)
 def test_a_run_of_keys_is_cut_as_a_slice_and_nothing_else_is(index):
     x = np.arange(10)
-    found = sampled_bound.as_slice(np.array(index, dtype=int))
+    found = sampled.as_slice(np.array(index, dtype=int))
     np.testing.assert_array_equal(x[found], x[np.array(index, dtype=int)])
     assert isinstance(found, slice) == (index in ([3], [2, 3, 4]))

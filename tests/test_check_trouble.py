@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref.oracle.suite import CASES
+from attention_ref.oracle.bounds import number_formats
+from attention_ref.oracle.cases import case
+from attention_ref.oracle.cases.suite import CASES
 
 CASE = "shape-15x15"
 
@@ -258,7 +260,7 @@ def test_backward_gets_the_candidates_own_o_and_lse():
         seen.update(o=o, lse=lse)
         return back(do, q, k, v, o, lse)
 
-    inputs = ar.oracle.cases.build(CASES[CASE], ar.rules["scaled_dot"], ar.oracle.formats.find("float32"))
+    inputs = case.build(CASES[CASE], ar.rules["scaled_dot"], number_formats.find("float32"))
     ar.check(own, cases=CASE, backward=watching)
     o, lse = own(**inputs.arrays)
     assert np.array_equal(seen["o"], o)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref import cli, demo
+from attention_ref import demo
+from attention_ref.cli.main import main
 from attention_ref.demo import candidates, compare
-from attention_ref.formula import readable
+from attention_ref.op.formula import readable
 
-SCRIPT = "import sys; from attention_ref.cli import main; sys.exit(main())"
+SCRIPT = "import sys; from attention_ref.cli.main import main; sys.exit(main())"
 
 
 def run(*arguments, **environment):
@@ -23,7 +24,7 @@ def run(*arguments, **environment):
 
 @pytest.mark.parametrize(("command", "names"), [(["rules"], ar.rules), (["mechanisms"], ar.mechanisms)])
 def test_the_catalog_shows_every_entry(command, names, capsys):
-    assert cli.main(command) == 0
+    assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
     assert {line.split()[0] for line in lines[2:] if line[:1].strip()} >= set(names)
@@ -33,10 +34,10 @@ def test_the_catalog_shows_every_entry(command, names, capsys):
 
 
 def test_all_is_both(capsys):
-    cli.main(["rules"])
-    cli.main(["mechanisms"])
+    main(["rules"])
+    main(["mechanisms"])
     apart = capsys.readouterr().out.split()
-    assert cli.main(["rules", "--all"]) == 0
+    assert main(["rules", "--all"]) == 0
     assert capsys.readouterr().out.split() == apart
 
 
@@ -71,7 +72,7 @@ def test_readable(latex, wanted):
     ],
 )
 def test_a_usage_error_is_one_sentence(arguments, named, capsys):
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert not out
     assert err.count("\n") == 1
@@ -119,7 +120,7 @@ def test_the_demo_sees_one_wrong_element(result, fault):
 
 def test_the_demo_says_when_it_misjudges(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(demo.CANDIDATES, "correct", candidates.wrong)
-    assert cli.main(["demo", "--out", str(tmp_path)]) == 1
+    assert main(["demo", "--out", str(tmp_path)]) == 1
     assert "correct: FAILS" in capsys.readouterr().out
 
 

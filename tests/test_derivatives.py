@@ -9,7 +9,7 @@ import pytest
 from autograd import grad
 
 import attention_ref as ar
-from attention_ref import pipeline
+from attention_ref.pipeline import pipeline
 
 OPS = ("score.additive", "adjust.softcap", "adjust.rotary", "normalize.entmax15", "layer.merge", "layer.gru_cell")
 

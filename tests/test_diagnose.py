@@ -5,15 +5,15 @@ import pytest
 from thinned import thinned
 
 import attention_ref as ar
-from attention_ref.attention import find, rules
-from attention_ref.oracle import formats
-from attention_ref.oracle.cases import build
+from attention_ref.oracle.bounds import number_formats
+from attention_ref.oracle.cases.case import build
+from attention_ref.oracle.cases.select import select
 from attention_ref.oracle.check import check
-from attention_ref.oracle.diagnose import kernel_with
-from attention_ref.oracle.faults import MISTAKES, Online, Split, Straight
-from attention_ref.oracle.faults.rounding import ARITHMETIC, bf16, f16, tf32
-from attention_ref.oracle.selection import select
-from attention_ref.oracle.truth import Truth
+from attention_ref.oracle.diagnose.diagnose import kernel_with
+from attention_ref.oracle.diagnose.faults import MISTAKES, Online, Split, Straight
+from attention_ref.oracle.diagnose.faults.roundings import ARITHMETIC, bf16, f16, tf32
+from attention_ref.oracle.run.truth import Truth
+from attention_ref.pipeline.attention import find, rules
 
 RULE = find("scaled_dot")
 SOME = "shape-17x17,causal,causal-bottom-right,window,softcap-bias,gqa,dropout,sink,mask-half,values-last-key"
@@ -53,7 +53,7 @@ def test_the_kernel_without_a_mistake_is_right(rule, host):
     ):
         if case.unfit(rule):
             continue
-        inputs = build(case, rule, formats.find("float64"))
+        inputs = build(case, rule, number_formats.find("float64"))
         truth = Truth(rule, inputs, "f64", with_dlse=True)
         want = truth.forward() | {f"d{name}": x for name, x in truth.backward().items()}
         with np.errstate(all="ignore"):

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 
 import attention_ref as ar
-from attention_ref import catalog, mechanisms, ops, rules
+from attention_ref import mechanisms, ops, rules
+from attention_ref.cli import catalog
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.ipynb")])

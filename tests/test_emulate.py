@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref.emulate import KERNEL, STAGES
+from attention_ref.pipeline.emulate import KERNEL, STAGES
 
 FORWARD = ("q", "k", "v", "score", "scaled", "capped", "biased", "masked", "alpha", "dropped", "o", "lse")
 

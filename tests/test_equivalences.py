@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attention_ref as ar
-from attention_ref import textbook
+from attention_ref.pipeline import textbook
 
 CALM = settings(deadline=None, derandomize=True, max_examples=25, database=None)
 THOROUGH = settings(CALM, max_examples=300)

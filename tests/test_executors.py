@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref.tiled import progress
-from attention_ref.tiled.run import WorkerLost
+from attention_ref.op import progress
+from attention_ref.pipeline.tiled.workers import WorkerLost
 
 SEGMENTS = Path("/dev/shm")
 
@@ -37,7 +37,7 @@ def problem(length=67):
 @pytest.fixture
 def left(monkeypatch):
     """The segments that this process made, and that are still there."""
-    from attention_ref.tiled import share
+    from attention_ref.pipeline.tiled import shared_memory
 
     made = []
 
@@ -46,7 +46,7 @@ def left(monkeypatch):
         made.append(segment.name)
         return segment
 
-    monkeypatch.setattr(share, "SharedMemory", recorded)
+    monkeypatch.setattr(shared_memory, "SharedMemory", recorded)
 
     def still_there():
         assert made, "no shared memory was made"
@@ -91,7 +91,7 @@ def fail(cell, rows, stop):
     ("work", "error", "message"), [(die, WorkerLost, "queries .* at .0:1, 0:"), (fail, ZeroDivisionError, "planted")]
 )
 def test_a_worker_that_dies_or_fails_is_named_and_leaves_nothing(work, error, message, monkeypatch, left):
-    from attention_ref.tiled import passes
+    from attention_ref.pipeline.tiled import passes
 
     monkeypatch.setattr(passes, "forward", work)
     arrays, _, options = problem()
@@ -101,7 +101,7 @@ def test_a_worker_that_dies_or_fails_is_named_and_leaves_nothing(work, error, me
 
 
 def test_an_error_in_a_thread_is_the_callers(monkeypatch):
-    from attention_ref.tiled import passes
+    from attention_ref.pipeline.tiled import passes
 
     monkeypatch.setattr(passes, "forward", fail)
     arrays, _, options = problem()
@@ -114,8 +114,8 @@ def test_an_interrupt_ends_at_once_and_cleanly():
     script = """
         import threading, time, os, signal
         import numpy as np, attention_ref as ar
-        from attention_ref.tiled import run
-        run.cores, run.one_thread_possible = lambda: 2, lambda: True
+        from attention_ref.pipeline.tiled import workers
+        workers.cores, workers.one_thread_possible = lambda: 2, lambda: True
         q = np.ones((1, 1 << 15, 16))
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background may ignore it
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -134,10 +134,10 @@ def test_an_interrupt_ends_at_once_and_cleanly():
 @pytest.fixture
 def three_threads(monkeypatch):
     """A call has two threads beside its own, and BLAS is one thread already."""
-    from attention_ref.tiled import run, threads
+    from attention_ref.pipeline.tiled import threads, workers
 
-    monkeypatch.setattr(run, "cores", lambda: 3)
-    monkeypatch.setattr(run, "one_thread_possible", lambda: True)
+    monkeypatch.setattr(workers, "cores", lambda: 3)
+    monkeypatch.setattr(workers, "one_thread_possible", lambda: True)
     yield
     threads.dismiss(threads.back())
 
@@ -176,7 +176,7 @@ def test_calls_side_by_side_have_threads_of_their_own_and_leave_no_more_than_one
 
 def test_a_call_within_a_task_makes_no_more_threads(three_threads, monkeypatch):
     """In the thread that called, and in one that helps."""
-    from attention_ref.tiled import passes
+    from attention_ref.pipeline.tiled import passes
 
     arrays, _, options = problem()
     want, found, helped = ar.attention(*arrays, tile=16, **options).o, {}, threading.Event()
@@ -200,7 +200,7 @@ def test_a_call_within_a_task_makes_no_more_threads(three_threads, monkeypatch):
 
 
 def test_an_error_stops_and_dismisses_the_threads(three_threads, monkeypatch):
-    from attention_ref.tiled import passes
+    from attention_ref.pipeline.tiled import passes
 
     begun, stopped = threading.Event(), []
 
@@ -222,7 +222,7 @@ def test_an_error_stops_and_dismisses_the_threads(three_threads, monkeypatch):
 
 
 def test_a_helpers_error_is_the_callers(three_threads, monkeypatch):
-    from attention_ref.tiled import passes
+    from attention_ref.pipeline.tiled import passes
 
     def work(cell, rows, stop, work=passes.forward):
         if threading.current_thread() is not threading.main_thread():
@@ -245,9 +245,9 @@ def test_a_forked_child_has_threads_of_its_own():
     script = """
         import os, sys, warnings
         import numpy as np, attention_ref as ar
-        from attention_ref.tiled import run
+        from attention_ref.pipeline.tiled import workers
         warnings.simplefilter("ignore", DeprecationWarning)
-        run.cores, run.one_thread_possible = lambda: 2, lambda: True
+        workers.cores, workers.one_thread_possible = lambda: 2, lambda: True
         q = np.random.default_rng(0).standard_normal((2, 67, 5))
         o = ar.attention(q, q, q, tile=16).o
         child = os.fork()

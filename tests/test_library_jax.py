@@ -20,7 +20,7 @@ from agreement import agree, relative
 from index_notation import ALONE, PAIRS, RANDOM, case, whole
 
 import attention_ref as ar
-from attention_ref.arrays import reduce_to
+from attention_ref.op.arrays import reduce_to
 
 pytestmark = pytest.mark.jax
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from attention_ref import mask as masks
+from attention_ref import masks
 from attention_ref.errors import OptionError, ShapeError
-from attention_ref.positions import relative, resolve_offset
+from attention_ref.masks.positions import relative, resolve_offset
 
 QUERIES, KEYS = 7, 11
 OFFSET = np.array([[0], [4], [-3]])

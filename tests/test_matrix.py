@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from attention_ref import cli, command_matrix
-from attention_ref.backend import presets
-from attention_ref.backend.presets import Known, Preset
-from attention_ref.oracle import matrix
+from attention_ref.cli import matrix as command
+from attention_ref.cli.main import main
+from attention_ref.conformance import libraries, matrix
+from attention_ref.conformance.libraries import Known, Preset
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,8 +50,8 @@ def test_a_cell_is_the_worst_of_its_cases():
 def test_what_fails_is_a_finding():
     row = matrix.row_of(report(run("a", made("fail", score=3.0)), run("b", made())), "float32")
     assert (row["verdict"], row["findings"], row["forward"]["verdict"]) == ("fail", ["a"], "fail")
-    assert command_matrix.status({"rows": [row]}) == 1
-    assert command_matrix.status({"rows": [{"verdict": "not run on this machine"}]}) == 3
+    assert command.status({"rows": [row]}) == 1
+    assert command.status({"rows": [{"verdict": "not run on this machine"}]}) == 3
 
 
 def test_a_cell_of_nothing_but_errors_says_so():
@@ -73,17 +73,17 @@ def test_the_matrix_of_a_library(monkeypatch, tmp_path, capsys):
 
     def in_process(command, **more):
         arguments = command[3:]
-        assert cli.main(arguments) == 0
+        assert main(arguments) == 0
 
     preset = Preset("made.up", "numpy", call, known=known, rules={"scaled_dot": {}}, dtypes=("float32",))
     far = Preset("far.away", "torch", call, dtypes=("float16",), device="cuda")
-    monkeypatch.setattr(presets, "presets", lambda: {"made.up": preset, "far.away": far})
+    monkeypatch.setattr(libraries, "presets", lambda: {"made.up": preset, "far.away": far})
     timed_out = matrix.subprocess.TimeoutExpired
     monkeypatch.setattr(matrix, "subprocess", SimpleNamespace(run=in_process, TimeoutExpired=timed_out))
     readme, data = tmp_path / "README.md", tmp_path / "matrix.json"
     readme.write_text(f"before\n{matrix.BEGIN}\nold\n{matrix.END}\nafter\n")
     arguments = ["matrix", "--small", "--readme", str(readme), "--json", str(data)]
-    assert cli.main([*arguments, "--figure", str(tmp_path / "matrix.png")]) == 0
+    assert main([*arguments, "--figure", str(tmp_path / "matrix.png")]) == 0
     first, second, _ = json.loads(data.read_text())["rows"]
     assert (first["verdict"], first["known"], first["forward"]["cases"]) == ("known", ["a leak"], 6)
     assert second["verdict"] in ("not run on this machine", "torch is not installed: pip install torch")
@@ -97,14 +97,14 @@ def test_the_matrix_of_a_library(monkeypatch, tmp_path, capsys):
     assert "old" not in text
     assert (tmp_path / "matrix.png").stat().st_size > 1000
     capsys.readouterr()
-    assert cli.main(["matrix", "--from", str(data)]) == 0
+    assert main(["matrix", "--from", str(data)]) == 0
     assert capsys.readouterr().out.strip() in text
 
 
 def test_a_readme_without_a_place_is_refused(tmp_path, capsys):
     path = tmp_path / "README.md"
     path.write_text("nothing")
-    assert cli.main(["matrix", "--from", str(ROOT / "docs/matrix.json"), "--readme", str(path)]) == 2
+    assert main(["matrix", "--from", str(ROOT / "docs/matrix.json"), "--readme", str(path)]) == 2
     assert "has no place for the matrix" in capsys.readouterr().err
 
 

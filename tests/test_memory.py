@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref.tiled import memory
+from attention_ref.pipeline.tiled import memory
 
 SHAPE = (3, 41, 1021)
 
@@ -138,6 +138,6 @@ CODE = {
 
 @pytest.mark.parametrize("held", CODE)
 def test_a_process_ends_in_silence_while_arrays_live(held):
-    code = f"import numpy as np\nfrom attention_ref.tiled import memory\n{CODE[held]}"
+    code = f"import numpy as np\nfrom attention_ref.pipeline.tiled import memory\n{CODE[held]}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")

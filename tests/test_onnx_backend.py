@@ -4,7 +4,7 @@ import pytest
 
 import attention_ref as ar
 from attention_ref.backend import installed
-from attention_ref.backend.presets import onnx as presets
+from attention_ref.conformance.libraries import onnx as presets
 
 pytestmark = pytest.mark.onnx
 

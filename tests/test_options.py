@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attention_ref as ar
-from attention_ref import heads, mask, op, options, pipeline, place
-from attention_ref.adjust import alibi, relative, scale, softcap
+from attention_ref import masks
+from attention_ref.adjust import alibi, keep, relative, scale, softcap
 from attention_ref.layer import dropout, logsumexp, weighted_sum
-from attention_ref.mask import band, keep, packing, valid
+from attention_ref.masks import band, packing, valid
 from attention_ref.normalize import softmax_sink
+from attention_ref.op import op
+from attention_ref.pipeline import heads, options, pipeline, place
 
 CALM = settings(deadline=None, derandomize=True, max_examples=60, database=None)
 THOROUGH = settings(CALM, max_examples=1500)
@@ -292,7 +294,7 @@ FAULTS = {
         lambda self, i, j, p: self.q_segments[..., i] == self.k_segments[..., j],
         ("segments",),
     ),
-    "one mask or the other": (mask.Mask, "__and__", mask.Mask.__or__, ("allowed", "causal")),
+    "one mask or the other": (masks.Mask, "__and__", masks.Mask.__or__, ("allowed", "causal")),
     "masked scores of zero": (
         keep,
         "forward",
@@ -385,7 +387,7 @@ FAULTS = {
         ("dropout",),
     ),
     "an option that is dropped on the way": (
-        import_module("attention_ref.attention"),
+        import_module("attention_ref.pipeline.attention"),
         "given_options",
         lambda inputs: options.given_options({n: x for n, x in inputs.items() if n != "causal"}),
         ("causal",),

@@ -5,12 +5,12 @@ import pytest
 from matplotlib.colors import to_rgb
 from plot_help import causal, hatches, legend_texts, pixels, weights
 
-from attention_ref import plot
-from attention_ref.plot import colors
-from attention_ref.plot.cells import Number
+from attention_ref import OptionError, plot
 from attention_ref.plot.difference import compare
-from attention_ref.plot.reduction import make_grid
-from attention_ref.plot.states import DEAD, LEAK, MASKED, NAMES, NAN, SEEN, classify
+from attention_ref.plot.drawing import colors
+from attention_ref.plot.drawing.cells import Number
+from attention_ref.plot.drawing.reduction import make_grid
+from attention_ref.plot.drawing.states import DEAD, LEAK, MASKED, NAMES, NAN, SEEN, classify
 
 rng = np.random.default_rng(7)
 
@@ -291,7 +291,7 @@ def test_a_mask_shows_what_is_allowed_and_how_much():
 def test_rows_that_do_not_sum_to_one_are_reported(way, recwarn):
     columns = weights(5, 5).T
     if way == "raise":
-        with pytest.raises(plot.checks.OptionError, match=r"5 of 5 rows sum to .* must sum to 1"):
+        with pytest.raises(OptionError, match=r"5 of 5 rows sum to .* must sum to 1"):
             plot.heatmap(columns, check_rows=way)
         return
     if way == "ignore":

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from plot_help import weights
 
-from attention_ref import OptionError, cli
-from attention_ref.plot import files
+from attention_ref import OptionError
+from attention_ref.cli import weight_files
+from attention_ref.cli.main import main
 
 
 def write_safetensors(path, arrays, kinds=None, header=None):
@@ -42,10 +43,10 @@ def test_npy_and_npz_come_back_exactly(tmp_path, dtype, order):
     array = np.asarray(weights(3, 5, 7).astype(dtype), order=order)
     np.save(tmp_path / "a.npy", array)
     np.savez_compressed(tmp_path / "a.npz", layer10=array, layer2=array * 2)
-    (one,) = files.read(tmp_path / "a.npy").values()
+    (one,) = weight_files.read(tmp_path / "a.npy").values()
     assert np.array_equal(one, array)
     assert one.dtype == array.dtype
-    many = files.read(tmp_path / "a.npz")
+    many = weight_files.read(tmp_path / "a.npz")
     assert list(many) == ["layer2", "layer10"]
     assert np.array_equal(many["layer2"], array * 2)
 
@@ -54,7 +55,7 @@ def test_safetensors_come_back_exactly(tmp_path):
     arrays = {"b.10": weights(2, 3), "b.9": weights(2, 3).astype(np.float32), "c": weights(4).astype(np.float16)}
     bits = np.array([0x3F80, 0x3FC0, 0xC000], np.uint16)
     write_safetensors(tmp_path / "a.safetensors", arrays | {"d": bits}, kinds={"d": "BF16"})
-    read = files.read(tmp_path / "a.safetensors")
+    read = weight_files.read(tmp_path / "a.safetensors")
     assert list(read) == ["b.9", "b.10", "c", "d"]
     assert all(np.array_equal(read[name], array) for name, array in arrays.items())
     assert np.array_equal(read["d"], [1.0, 1.5, -2.0])
@@ -112,7 +113,7 @@ def spoiled(tmp_path):
 def test_a_file_that_lies_is_refused_in_a_sentence(tmp_path):
     for path, sentence in spoiled(tmp_path):
         with pytest.raises(OptionError, match=sentence) as caught:
-            files.read(path)
+            weight_files.read(path)
         assert "\n" not in str(caught.value)
 
 
@@ -123,7 +124,7 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path):
     np.savez(tmp_path / "b.npz", *np.zeros((9, 20)))
     for name in ("a.npy", "a.npz", "a.safetensors", "b.npz"):
         with pytest.raises(OptionError, match=r"more than the .* GiB allowed"):
-            files.read(tmp_path / name, most=1000)
+            weight_files.read(tmp_path / name, most=1000)
 
 
 KINDS = ["layers", "heads", "heatmap", "entropy", "rollout", "flow", "rows", "arcs", "training"]
@@ -138,7 +139,7 @@ def test_every_kind_is_written(kind, model, tmp_path, capsys):
         command += ["--layer", "1"]
     if kind in ("heatmap", "rows", "arcs"):
         command += ["--heads", "2"]
-    assert cli.main(command) == 0
+    assert main(command) == 0
     assert capsys.readouterr().out.strip() == str(output)
     with Image.open(output) as image:
         assert image.size[0] > 200
@@ -147,7 +148,7 @@ def test_every_kind_is_written(kind, model, tmp_path, capsys):
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_the_ending_says_the_format_and_the_axes_the_kind(ending, model, tmp_path):
     path, _ = model
-    assert cli.main(["plot", str(path), "-o", str(tmp_path / f"a.{ending}")]) == 0
+    assert main(["plot", str(path), "-o", str(tmp_path / f"a.{ending}")]) == 0
     assert (tmp_path / f"a.{ending}").read_bytes()[:4] in (b"\x89PNG", b"<?xm", b"%PDF")
 
 
@@ -156,7 +157,7 @@ def test_without_output_the_text_is_printed(model, tmp_path, capsys):
     names = tmp_path / "tokens.txt"
     names.write_text("eins\nzwei\ndrei\nvier\nfünf\n", encoding="utf-8")
     command = ["plot", str(path), "--layer", "1", "--heads", "0,2", "--reduce", "mean", "--tokens", str(names)]
-    assert cli.main(command) == 0
+    assert main(command) == 0
     out = capsys.readouterr().out
     mean = layers[1, [0, 2]].mean(axis=0)
     assert out.splitlines()[2].split() == ["eins", *(f"{100 * w:.0f}" for w in mean[0])]
@@ -173,7 +174,7 @@ def test_without_output_the_text_is_printed(model, tmp_path, capsys):
 )  # fmt: skip
 def test_a_wrong_command_gets_a_sentence(arguments, sentence, model, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["plot", str(model[0]), *arguments]) == 2
+    assert main(["plot", str(model[0]), *arguments]) == 2
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
@@ -182,12 +183,12 @@ def test_a_wrong_command_gets_a_sentence(arguments, sentence, model, capsys, tmp
 
 def test_rows_that_do_not_sum_to_one_are_said_on_stderr(tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.eye(3) * 0.5)
-    assert cli.main(["plot", str(tmp_path / "a.npy"), "-o", str(tmp_path / "a.png")]) == 0
+    assert main(["plot", str(tmp_path / "a.npy"), "-o", str(tmp_path / "a.png")]) == 0
     assert capsys.readouterr().err == "attention-ref plot: heatmap: 3 of 3 rows sum to 0.5, not 1\n"
 
 
 def test_a_batch_axis_needs_a_choice(tmp_path, capsys):
     np.savez(tmp_path / "a.npz", *weights(2, 3, 2, 4, 4))
-    assert cli.main(["plot", str(tmp_path / "a.npz"), "--layer", "0", "--heads", "0"]) == 2
+    assert main(["plot", str(tmp_path / "a.npz"), "--layer", "0", "--heads", "0"]) == 2
     assert "--batch" in capsys.readouterr().err
-    assert cli.main(["plot", str(tmp_path / "a.npz"), "--batch", "2", "--layer", "0", "--heads", "0"]) == 0
+    assert main(["plot", str(tmp_path / "a.npz"), "--batch", "2", "--layer", "0", "--heads", "0"]) == 0

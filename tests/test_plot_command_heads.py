@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plot_help import weights
 
-from attention_ref.cli import main
+from attention_ref.cli.main import main
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from plot_help import causal, hatches, legend_texts, overlaps, pixels, tick_labe
 
 import attention_ref as ar
 from attention_ref import plot
-from attention_ref.plot.figures import Picture
+from attention_ref.plot.drawing.figures import Picture
 
 
 def panels(axes):

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from plot_help import overlaps, pixels, tick_labels, weights
 
 from attention_ref import plot
-from attention_ref.plot import fonts
-from attention_ref.plot.labels import LONGEST, shown
+from attention_ref.plot.drawing import fonts
+from attention_ref.plot.drawing.labels import LONGEST, shown
 
 WORDS = ["the", "antidisestablishmentarianism", "of", "$x$", "\n", " cat", "W" * 12, "i"]
 

@@ -7,7 +7,7 @@ import pytest
 from plot_help import weights
 
 from attention_ref import plot
-from attention_ref.plot.spread import mixed
+from attention_ref.plot.measures import mixed
 
 
 def test_entropy_is_that_of_a_row():

@@ -7,8 +7,8 @@ import pytest
 from thinned import thinned
 
 from attention_ref import OptionError
-from attention_ref.oracle.faults import ARITHMETIC, MISTAKES, ROOMS
-from attention_ref.oracle.faults.kernel import Narrow
+from attention_ref.oracle.diagnose.faults import ARITHMETIC, MISTAKES, ROOMS
+from attention_ref.oracle.diagnose.faults.kernel import Narrow
 from attention_ref.oracle.power import Fault, Power, every_fault, power
 
 TILES = "shape-3x131,shape-131x5,shape-65x63,shape-35x35"

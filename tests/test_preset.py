@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref import backend, cli
-from attention_ref.attention import find
-from attention_ref.backend import presets
-from attention_ref.backend.presets import Known, Preset
-from attention_ref.backend.presets.preset import equal_widths, four_axes, refuse
-from attention_ref.oracle import formats
-from attention_ref.oracle.cases import Case, Size, build
-from attention_ref.oracle.matrix import CASES as MATRIX
-from attention_ref.oracle.suite import CASES
-from attention_ref.oracle.truth import allowed_pairs
+from attention_ref import backend
+from attention_ref.cli.main import main
+from attention_ref.conformance import libraries
+from attention_ref.conformance.libraries import Known, Preset
+from attention_ref.conformance.libraries.preset import equal_widths, four_axes, refuse
+from attention_ref.conformance.matrix import CASES as MATRIX
+from attention_ref.oracle.bounds import number_formats
+from attention_ref.oracle.cases.case import Case, Size, build
+from attention_ref.oracle.cases.suite import CASES
+from attention_ref.oracle.run.truth import allowed_pairs
+from attention_ref.pipeline.attention import find
 
 
 def call(q, k, v, *, allowed=None, scale=None):
@@ -220,7 +221,7 @@ def test_what_has_no_right_values_is_never_known():
 def test_a_case_with_dead_rows_has_the_flag(seed):
     for case in CASES.values():
         if set(case.options) & {"allowed", "causal", "window", "k_lengths", "q_lengths", "k_segments", "bias"}:
-            options = build(case, find("scaled_dot"), formats.find("float64"), seed).options
+            options = build(case, find("scaled_dot"), number_formats.find("float64"), seed).options
             dead = not allowed_pairs(case.size.queries, case.size.keys, options).any(axis=-1).all()
             assert not dead or "DeadRow" in case.flags, case.name
 
@@ -263,7 +264,7 @@ def test_models_of_a_preset_bound_a_dtype_more_widely():
 
 
 def test_every_preset_is_whole():
-    found = presets.presets()
+    found = libraries.presets()
     assert {
         *("torch.sdpa", "torch.sdpa.math", "torch.sdpa.flash", "torch.flex_attention", "torch.mha", "mlx.sdpa"),
         *("jax.dot_product_attention", "keras.dot_product_attention", "keras.Attention", "keras.AdditiveAttention"),
@@ -295,13 +296,13 @@ def test_helpers_keep_the_numbers():
 
 
 def test_a_preset_by_its_name_on_the_command_line(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(presets, "presets", lambda: {"made.up": preset(MEAN)})
+    monkeypatch.setattr(libraries, "presets", lambda: {"made.up": preset(MEAN)})
     path = tmp_path / "report.json"
-    assert cli.main(["check", "made.up", "--cases", "mask-dead-rows,mask-half", "--json", str(path)]) == 0
+    assert main(["check", "made.up", "--cases", "mask-dead-rows,mask-half", "--json", str(path)]) == 0
     assert capsys.readouterr().out.startswith("PASSED  made.up against scaled_dot")
     assert json.loads(path.read_text())["preset"] == "made.up"
-    assert cli.main(["check", "made.up", "--cases", "causal"]) == 3
-    assert cli.main(["check", "--list"]) == 0
+    assert main(["check", "made.up", "--cases", "causal"]) == 3
+    assert main(["check", "--list"]) == 0
     assert "made.up" in capsys.readouterr().out
-    assert cli.main(["check", "made.upp"]) == 2
+    assert main(["check", "made.upp"]) == 2
     assert "did you mean 'made.up'" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attention_ref.arrays import select
+from attention_ref.op.arrays import select
 
 WILD = [0.0, -0.0, np.nan, np.inf, -np.inf, 1e-310, -3.5]
 

@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 
 import attention_ref as ar
-from attention_ref import cli
 from attention_ref.backend.command import Command
+from attention_ref.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 CASES = "shape-17x17,causal,no-batch,one-head,values-peaked"
@@ -20,5 +20,5 @@ def test_the_example_in_c(tmp_path, capsys):
     assert {c.result for run in report.runs for c in run.results} == {"o", "lse", "dq", "dk", "dv"}
     more = ar.check(command, cases="gqa,bias,scale,causal-top-left,k-lengths")
     assert {run.verdict for run in more.runs} == {"unsupported"}
-    assert cli.main(["check", "--command", str(path), "--cases", "causal"]) == 0
+    assert main(["check", "--command", str(path), "--cases", "causal"]) == 0
     assert "forward and backward" in capsys.readouterr().out

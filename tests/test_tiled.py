@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import attention_ref as ar
 from attention_ref.normalize import softmax
+from attention_ref.pipeline.tiled import blas, memory
+from attention_ref.pipeline.tiled.passes import Shares
 from attention_ref.score import dot
-from attention_ref.tiled import blas, memory
-from attention_ref.tiled.passes import Shares
 
 TILED = [(name, n) for name, rule in ar.rules.items() for n in range(len(rule.variants))]
 
@@ -154,7 +154,7 @@ def test_what_is_masked_stays_out_even_if_it_is_nan(options):
 @pytest.mark.parametrize("kept", [0, 2**27])
 @pytest.mark.parametrize("options", [{}, {"causal": True}, {"causal": True, "sink": np.nan}, {"k_lengths": 9}], ids=str)
 def test_a_nan_reaches_what_it_reaches_on_whole_matrices(options, kept, monkeypatch):
-    monkeypatch.setattr("attention_ref.tiled.plan.KEPT_BYTES", kept)
+    monkeypatch.setattr("attention_ref.pipeline.tiled.plan.KEPT_BYTES", kept)
     q, k, v, do = drawn(3, 23, 5)
     q[:, 11] = np.nan
     options = {name: np.asarray(x) if name in ("sink", "k_lengths") else x for name, x in options.items()}
@@ -219,7 +219,7 @@ def test_values_and_cotangents_near_the_ends_of_the_range(dtype, score, large, s
 @pytest.mark.parametrize("wild", [1000, 1e25, 1e-38])
 def test_a_row_has_its_bits_from_what_it_sees(wild, kept, monkeypatch):
     """What stands behind the causal diagonal, and the other queries, decide nothing about a row, not even its shift."""
-    monkeypatch.setattr("attention_ref.tiled.plan.KEPT_BYTES", kept)
+    monkeypatch.setattr("attention_ref.pipeline.tiled.plan.KEPT_BYTES", kept)
     q, k, v, do = drawn(2, 61, 5, dtype="float32")
     before = ar.attention(q, k, v, causal=True, tile=(16, 8))
     dq = before.backward(do)["q"]
@@ -349,14 +349,14 @@ def peak(length, **options):
 
 
 def test_memory_grows_with_the_length_and_not_with_its_square(monkeypatch):
-    monkeypatch.setattr("attention_ref.tiled.plan.KEPT_BYTES", 0)
+    monkeypatch.setattr("attention_ref.pipeline.tiled.plan.KEPT_BYTES", 0)
     short, long = peak(1024), peak(4096)
     assert long < 6 * short
     assert long < 4096 * 4096 * 4 / 8
 
 
 def test_masks_that_are_used_again_take_no_square_either(monkeypatch):
-    monkeypatch.setattr("attention_ref.tiled.plan.KEPT_BYTES", 0)
+    monkeypatch.setattr("attention_ref.pipeline.tiled.plan.KEPT_BYTES", 0)
     q, k, v, _ = drawn(4096, 3, dtype="float32")
     tracemalloc.start()
     a = ar.attention(q, k, v, allowed=ar.masks.dilated(2), tile=1024)
@@ -377,7 +377,7 @@ class OneBuffer(ar.masks.Mask):
 
 @pytest.mark.parametrize("kept", [0, 2**27])
 def test_a_mask_may_answer_in_one_buffer(kept, monkeypatch):
-    monkeypatch.setattr("attention_ref.tiled.plan.KEPT_BYTES", kept)
+    monkeypatch.setattr("attention_ref.pipeline.tiled.plan.KEPT_BYTES", kept)
     q, k, v, _ = drawn(2, 13, 3)
     with ThreadPoolExecutor(1) as executor:
         agree({"q": q, "k": k, "v": v, "allowed": OneBuffer()}, "scaled_dot", (4, 4), executor=executor)

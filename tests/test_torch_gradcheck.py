@@ -14,7 +14,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import attention_ref as ar
-from attention_ref.oracle.cases import Case, Size
+from attention_ref.oracle.cases.case import Case, Size
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 CASE = Case("heads-4", "the size that gradcheck is measured at", Size(256, 256, 64, 64, batch=1, heads=4))

@@ -7,11 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from attention_ref import OptionError, cli
+from attention_ref import OptionError
+from attention_ref.cli.main import main
+from attention_ref.cli.train import TASKS
 from attention_ref.train import checkpoint
 from attention_ref.train.adam import Adam, clip
 from attention_ref.train.batch import batches, padded
-from attention_ref.train.command import TASKS
 from attention_ref.train.loop import Settings, train
 from attention_ref.train.measure import aligned, exact, longer
 from attention_ref.train.model import DECODERS, Model
@@ -175,13 +176,13 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
 
 def test_the_command_trains_and_shows(capsys, tmp_path):
     path = str(tmp_path / "t.npz")
-    assert cli.main(["train", "translate", "--epochs", "1", "--text", "we eat", "--checkpoint", path]) == 0
+    assert main(["train", "translate", "--epochs", "1", "--text", "we eat", "--checkpoint", path]) == 0
     out, err = capsys.readouterr()
     assert "604 pairs to learn from, 120 held out" in out
     assert "\ni love you  →" in out
     assert "\nwe eat  →" in out
     assert err == ""
-    assert cli.main(["train", "reverse", "--epochs", "1", "--model", "none"]) == 0
+    assert main(["train", "reverse", "--epochs", "1", "--model", "none"]) == 0
     assert "right place" not in capsys.readouterr().out
 
 
@@ -198,7 +199,7 @@ def test_the_command_trains_and_shows(capsys, tmp_path):
     ],
 )
 def test_a_usage_error_is_one_sentence(arguments, named, capsys):
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert not out
     assert err.count("\n") == 1

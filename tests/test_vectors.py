@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref import cli
+from attention_ref.cli.main import main
 from attention_ref.vectors import format as form
 from attention_ref.vectors.accuracy import judged, table
 from attention_ref.vectors.integers import draw, draws, fnv1a
@@ -249,7 +249,7 @@ def test_inputs_are_those_of_the_generator():
 
 
 def run(capsys, *arguments):
-    status = cli.main(list(arguments))
+    status = main(list(arguments))
     return status, *capsys.readouterr()
 
 

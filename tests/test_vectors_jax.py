@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from attention_ref import cli
+from attention_ref.cli.main import main
 
 pytestmark = pytest.mark.jax
 CANDIDATES = Path(__file__).parent / "vector_candidates.py"
@@ -13,7 +13,7 @@ WITHOUT = [word for flag in ("Invalid", "NaNBehindMask", "InfBehindMask") for wo
 
 @pytest.mark.parametrize(("dtype", "least"), [("float32", 30), ("bfloat16", 29)])
 def test_jax_is_within_the_bounds(capsys, dtype, least):
-    status = cli.main(["vectors", "verify", f"{CANDIDATES}:jax_attention", "--dtype", dtype, *WITHOUT])
+    status = main(["vectors", "verify", f"{CANDIDATES}:jax_attention", "--dtype", dtype, *WITHOUT])
     out = capsys.readouterr().out
     assert status == 0, out
     assert int(out.split()[0]) >= least

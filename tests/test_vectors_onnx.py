@@ -16,7 +16,7 @@ from onnx.backend.base import Backend, BackendRep
 from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 
-from attention_ref import cli
+from attention_ref.cli.main import main
 from attention_ref.vectors import format as form
 
 pytestmark = [pytest.mark.onnx, pytest.mark.filterwarnings("ignore")]
@@ -50,7 +50,7 @@ class Reference(Backend):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx") / "attention"
-    assert cli.main(["vectors", "export", "--onnx", str(folder)]) == 0
+    assert main(["vectors", "export", "--onnx", str(folder)]) == 0
     return folder
 
 

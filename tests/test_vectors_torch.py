@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from attention_ref import cli
+from attention_ref.cli.main import main
 
 pytestmark = pytest.mark.torch
 CANDIDATES = Path(__file__).parent / "vector_candidates.py"
@@ -12,7 +12,7 @@ WITHOUT = [word for flag in ("Invalid", "NaNBehindMask", "InfBehindMask") for wo
 
 
 def verified(capsys, name, *arguments):
-    status = cli.main(["vectors", "verify", f"{CANDIDATES}:{name}", *arguments])
+    status = main(["vectors", "verify", f"{CANDIDATES}:{name}", *arguments])
     return status, capsys.readouterr().out
 
 

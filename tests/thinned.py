@@ -1,6 +1,6 @@
 """Core, thinned out: for suites that multiply it by kernels, seeds or faults."""
 
-from attention_ref.oracle.selection import select
+from attention_ref.oracle.cases.select import select
 
 
 def thinned(each, whole=""):

@@ -8,8 +8,8 @@ from math import prod
 
 import numpy as np
 
-from attention_ref.arrays import reduce_to
 from attention_ref.errors import OptionError
+from attention_ref.op.arrays import reduce_to
 
 SIGNATURE = "s[... i j] table[... n] bucket<n(... i j) -> biased[... i j]"
 FORMULA = r"s_{ij} \leftarrow s_{ij} + t_{\beta(j - (i + \text{offset}))}"

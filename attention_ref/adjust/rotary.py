@@ -6,8 +6,8 @@ with 2m + 1. As every angle grows linearly, the inner product of a query and a k
 
 import numpy as np
 
-from attention_ref.arrays import checked_flag
 from attention_ref.errors import OptionError, ShapeError
+from attention_ref.op.arrays import checked_flag
 
 SIGNATURE = "x[... t d] cos[... t r] sin[... t r] -> y[... t d]"
 FORMULA = r"(y_{m}, y_{m'}) = (x_m \cos_m - x_{m'} \sin_m, \; x_{m'} \cos_m + x_m \sin_m)"

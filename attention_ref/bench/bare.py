@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from attention_ref.tiled.blas import cores, one_thread
+from attention_ref.pipeline.tiled.blas import cores, one_thread
 
 ROWS, TOGETHER = {False: 512, True: 128}, 4  # queries of a block, heads of a task
 

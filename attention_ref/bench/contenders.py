@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from attention_ref.attention import attention, find
 from attention_ref.backend.keras import Keras
 from attention_ref.bench.bare import Bare
+from attention_ref.pipeline.attention import attention, find
 
 
 def contenders(arrays, rule, causal, backward):

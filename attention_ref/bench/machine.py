@@ -6,7 +6,7 @@ from time import perf_counter
 
 import numpy as np
 
-from attention_ref.tiled.blas import cores, kernel, one_thread
+from attention_ref.pipeline.tiled.blas import cores, kernel, one_thread
 
 SIDE, ROUNDS = 512, 9
 

@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import suppress
 
-from attention_ref.tiled.memory import release
+from attention_ref.pipeline.tiled.memory import release
 
 PAUSE = 0.0005
 

@@ -6,7 +6,7 @@ import numpy as np
 def draw(path, candidates, oracle, lead):
     """Write a row of two heatmaps a candidate, alpha and alpha minus the oracle's, at the leading index `lead`."""
     from attention_ref import plot
-    from attention_ref.plot.figures import Picture
+    from attention_ref.plot.drawing.figures import Picture
 
     alphas = {name: alpha[lead] for name, alpha in candidates.items()}
     top = max(alpha.max() for alpha in alphas.values())

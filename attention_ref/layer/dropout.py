@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attention_ref.arrays import checked_number, select
+from attention_ref.op.arrays import checked_number, select
 
 SIGNATURE = "alpha[... i j] keep:bool(... i j) -> dropped[... i j]"
 FORMULA = r"\alpha_{ij} \leftarrow \alpha_{ij} \, [\text{kept}_{ij}] / (1 - p)"

@@ -5,7 +5,7 @@ Backward sums the cotangents of equal tokens: sorted by token they lie side by s
 
 import numpy as np
 
-from attention_ref.arrays import reduce_to
+from attention_ref.op.arrays import reduce_to
 
 SIGNATURE = "tokens<v[...] embedding[v m] -> x[... m]"
 FORMULA = r"x_i = E_{\mathrm{token}_i}"

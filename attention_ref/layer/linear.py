@@ -1,6 +1,6 @@
 """Linear layer: y = W x + b, with W as [out in]."""
 
-from attention_ref.arrays import leading_sum, outer_sum
+from attention_ref.op.arrays import leading_sum, outer_sum
 
 SIGNATURE = "x[... m] w[y m] b?[y] -> y[... y]"
 FORMULA = r"y = W x + b"

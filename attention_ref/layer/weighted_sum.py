@@ -6,7 +6,7 @@ the backward: a row that may attend to nothing hands on nothing of its cotangent
 
 import numpy as np
 
-from attention_ref.arrays import select
+from attention_ref.op.arrays import select
 
 SIGNATURE = "alpha[... i j] v[... j e] allowed?:bool(... i j) -> o[... i e]"
 FORMULA = r"o_i = \sum_j \alpha_{ij} v_j"

@@ -1,6 +1,6 @@
 """Mechanisms: attention rules inside the layers and networks of the documents, one file each."""
 
-from attention_ref.op import Lazy, discover, where_written
+from attention_ref.op.op import Lazy, discover, where_written
 
 ops = discover(__name__, __path__)
 mechanisms = Lazy(

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from attention_ref.attention import attention, rules
 from attention_ref.layer import embedding as lookup
 from attention_ref.layer import gru_cell, linear, log_softmax
 from attention_ref.mechanism import summed_context
 from attention_ref.mechanism.lengths import leading_axes, real_steps
+from attention_ref.pipeline.attention import attention, rules
 
 ROWS = ("embedded", "hidden")
 STATES = (*ROWS, "encoder_outputs")

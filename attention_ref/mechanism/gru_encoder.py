@@ -5,10 +5,10 @@ Steps at or behind the length leave the state as it is and put out zeros; their 
 
 import numpy as np
 
-from attention_ref.arrays import leading_sum, outer_sum
 from attention_ref.layer import embedding as lookup
 from attention_ref.layer import gru_cell, linear
 from attention_ref.mechanism.lengths import leading_axes, real_steps
+from attention_ref.op.arrays import leading_sum, outer_sum
 
 SIGNATURE = (
     "tokens<v[... t] h_0[... h] embedding[v m] w_ih[3h m] w_hh[3h h] b_ih[3h] b_hh[3h] lengths?<=t[...]"

@@ -10,10 +10,10 @@ position takes from the other positions; as printed it cannot.
 
 import numpy as np
 
-from attention_ref.arrays import leading_sum, outer_sum
-from attention_ref.attention import Optioned, attend, rules
 from attention_ref.mechanism.heads import merge_heads, split_heads
-from attention_ref.pipeline import OPTIONAL
+from attention_ref.op.arrays import leading_sum, outer_sum
+from attention_ref.pipeline.attention import Optioned, attend, rules
+from attention_ref.pipeline.pipeline import OPTIONAL
 
 OP = Optioned
 OPTIONS = OPTIONAL.replace("...", "... h").replace("h n]", "h r]")

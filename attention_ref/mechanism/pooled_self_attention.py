@@ -5,9 +5,9 @@ Where the maximum is reached more than once, its gradient goes to those position
 
 import numpy as np
 
-from attention_ref.arrays import shown
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import self_attention
+from attention_ref.op.arrays import shown
 
 SIGNATURE = "x[... t m] w_q[m d] w_k[m d] w_v[m e] -> y[... e]"
 FORMULA = r"y = \mathrm{mean}_t \, Z_t \text{ or } \max_t Z_t, \quad Z = \mathrm{SelfAttention}(X)"

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.arrays import reduce_to, shown
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.layer import embedding as lookup
 from attention_ref.layer import linear, log_softmax
 from attention_ref.mechanism import additive_decoder_step, attention_decoder_step, gru_encoder
 from attention_ref.mechanism.decoder import Sum, advance, advance_back, advance_definition, read, read_back
 from attention_ref.mechanism.lengths import leading_axes, real_steps
-from attention_ref.op import did_you_mean
+from attention_ref.op.arrays import reduce_to, shown
+from attention_ref.op.op import did_you_mean
 
 SIGNATURE = (
     "source<a[... j] target<v[... t]"

@@ -7,20 +7,23 @@ from inspect import signature
 from numbers import Integral
 from time import perf_counter
 
-from attention_ref.attention import attention, find
-from attention_ref.backend import kind, presets
+from attention_ref.backend import kind
 from attention_ref.backend.declare import declared, takes_dlse
+from attention_ref.conformance import libraries
 from attention_ref.errors import OptionError
-from attention_ref.oracle import formats, long, precision, sampled_run
-from attention_ref.oracle.adapt import adapt
-from attention_ref.oracle.diagnose import diagnose
-from attention_ref.oracle.known import explained, vanished
+from attention_ref.oracle.bounds import number_formats, precision
+from attention_ref.oracle.cases import long
+from attention_ref.oracle.cases.select import select, words
+from attention_ref.oracle.diagnose.diagnose import diagnose
+from attention_ref.oracle.diagnose.known import explained, vanished
 from attention_ref.oracle.progress import watched
-from attention_ref.oracle.report import Report
-from attention_ref.oracle.rerun import DIED
-from attention_ref.oracle.run import CaseRun, Job, run
-from attention_ref.oracle.selection import select, words
-from attention_ref.oracle.target import name_of
+from attention_ref.oracle.report.report import Report
+from attention_ref.oracle.report.rerun import DIED
+from attention_ref.oracle.run import sampled
+from attention_ref.oracle.run.adapt import adapt
+from attention_ref.oracle.run.load import name_of
+from attention_ref.oracle.run.runner import CaseRun, Job, run
+from attention_ref.pipeline.attention import attention, find
 
 MODELS = ("onnx", "onnxruntime")  # backends whose candidates are models
 LONG = 100
@@ -81,19 +84,19 @@ def check(
         device: where a preset's library computes
     """
     rule = find(rule)
-    preset = None if preset is None else presets.find(preset)
+    preset = None if preset is None else libraries.find(preset)
     require_known(candidate, backward, preset, backend, timeout)
     seed, sample, length = seeded(seed), long.counted("sample", sample), long.counted("length", length)
     if preset is not None:
-        candidate = presets.called(preset, rule.name, candidate)
+        candidate = libraries.called(preset, rule.name, candidate)
         backend, device = preset.backend, device or preset.device
         models = {**preset.models, **(models or {})}
     adapter, candidate, backward = adapt(candidate, backward, backend, device, rule)
     cases = cases if cases is not None else "core" if sample is None else long.FIRST
     found = long.fitted(select(cases), sample, length, words(cases))
-    tested = [formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
+    tested = [number_formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
     names = [fmt.dtype.name for fmt in tested]
-    models = {formats.find(name).name: precision.find(model).name for name, model in (models or {}).items()}
+    models = {number_formats.find(name).name: precision.find(model).name for name, model in (models or {}).items()}
     jobs = []
     for fmt in tested:
         model = precision.find(models.get(fmt.name, fmt.model)).name
@@ -165,7 +168,7 @@ def spread(jobs, rule, executor):
 
 
 def work(job):
-    return run if job.sample is None else sampled_run.run
+    return run if job.sample is None else sampled.run
 
 
 def unfit(job, rule):

@@ -11,19 +11,19 @@ from textwrap import wrap
 
 import numpy as np
 
-from attention_ref.attention import find
 from attention_ref.errors import OptionError
-from attention_ref.op import did_you_mean
-from attention_ref.oracle import formats, precision
-from attention_ref.oracle.cases import Inputs, build
+from attention_ref.op.op import did_you_mean
+from attention_ref.oracle.bounds import number_formats, precision
+from attention_ref.oracle.cases.case import Inputs, build
+from attention_ref.oracle.cases.select import select
 from attention_ref.oracle.check import seeded
-from attention_ref.oracle.compare import Wanted, compare
-from attention_ref.oracle.diagnose import findings, text, told
-from attention_ref.oracle.faults import ARITHMETIC, MISTAKES, Kernel, Online, Split, Straight, rounding
-from attention_ref.oracle.observation import BACKWARD, FORWARD, RESULTS, Observation
+from attention_ref.oracle.diagnose.diagnose import findings, text, told
+from attention_ref.oracle.diagnose.faults import ARITHMETIC, MISTAKES, Kernel, Online, Split, Straight, roundings
+from attention_ref.oracle.diagnose.observation import BACKWARD, FORWARD, RESULTS, Observation
 from attention_ref.oracle.progress import watched
-from attention_ref.oracle.selection import select
-from attention_ref.oracle.truth import Truth
+from attention_ref.oracle.run.compare import Wanted, compare
+from attention_ref.oracle.run.truth import Truth
+from attention_ref.pipeline.attention import find
 
 VERSION = 1
 MANY = 20  # faults, from which a bar is shown
@@ -177,7 +177,7 @@ def power(
         diagnose: whether to ask for the name of what is wrong, which takes longer
         executor: a `concurrent.futures` executor that the faults are spread over
     """
-    rule, fmt = find(rule), formats.find(dtype)
+    rule, fmt = find(rule), number_formats.find(dtype)
     seed = seeded(seed)
     model = precision.find(model or fmt.model).name
     chosen = tuple(case for case in select(cases) if not case.unfit(rule))
@@ -256,8 +256,8 @@ def coarser(mistake, dtype):
 
 def observation(case, rule, dtype, model, seed):
     """A case before anything is planted, its inputs rounded to the dtype."""
-    low = rounding.ARITHMETIC[dtype]
-    given = build(case, rule, formats.find("float64"), seed)
+    low = roundings.ARITHMETIC[dtype]
+    given = build(case, rule, number_formats.find("float64"), seed)
     arrays, options = ({n: narrowed(x, low) for n, x in part.items()} for part in (given.arrays, given.options))
     inputs = Inputs(arrays, options, narrowed(given.do, low), given.dlse.astype(low.work))
     truth = Truth(rule, inputs, model, with_dlse=True)
@@ -292,7 +292,7 @@ def run(fault, seen):
     """The observation with what the broken kernel returns; None where it cannot take the case."""
     one = copy.copy(seen)
     try:
-        one.got = results(fault, seen, rounding.ARITHMETIC[seen.dtype])
+        one.got = results(fault, seen, roundings.ARITHMETIC[seen.dtype])
     except (ValueError, IndexError):
         return None
     one.checked = frozenset(name for name in seen.checked if name in one.got)
@@ -316,7 +316,7 @@ def results(fault, seen, arithmetic):
 
 def failure(seen, name, got):
     """The score of a result that fails, 0 for one that passes."""
-    fmt = formats.find(got.dtype)
+    fmt = number_formats.find(got.dtype)
     found, _ = compare(name, got, Wanted(seen.want[name], seen.bounds[name], fmt, (got.dtype,)))
     if found.verdict != "fail":
         return 0.0
@@ -326,7 +326,7 @@ def failure(seen, name, got):
 def changed(fault, seen):
     """The most that a fault changes in float64, in bounds."""
     try:
-        got = results(fault, seen, rounding.ARITHMETIC["float64"])
+        got = results(fault, seen, roundings.ARITHMETIC["float64"])
     except (ValueError, IndexError):
         return 0.0
     return max(seen.distance(seen.want[name], got[name], seen.bounds[name])[0] for name in seen.checked if name in got)

@@ -4,12 +4,12 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from attention_ref.errors import OptionError, ShapeError
-from attention_ref.plot import checks, colors
-from attention_ref.plot.cells import add_colorbar, draw_cells
-from attention_ref.plot.figures import own_axes, tell
+from attention_ref.plot.describe import describe_grid, named
+from attention_ref.plot.drawing import checks, colors
+from attention_ref.plot.drawing.cells import add_colorbar, draw_cells
+from attention_ref.plot.drawing.figures import own_axes, tell
+from attention_ref.plot.drawing.legend import handles, put_legend
 from attention_ref.plot.heatmap import finish, matrix_grid
-from attention_ref.plot.legend import handles, put_legend
-from attention_ref.plot.words import describe_grid, named
 
 NARROWEST = 6
 """Pixels of a tile below which its lines would hide what is under them."""

@@ -9,14 +9,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from attention_ref.errors import OptionError, ShapeError
-from attention_ref.plot import checks, colors
-from attention_ref.plot.cells import add_colorbar, annotate, draw_cells, room
-from attention_ref.plot.figures import own_figure, tell
-from attention_ref.plot.labels import LONGEST, label_axes
-from attention_ref.plot.legend import STYLE, handles
-from attention_ref.plot.reduction import REDUCTIONS, make_grid
-from attention_ref.plot.row_sums import check_rows
-from attention_ref.plot.words import describe_grid, named
+from attention_ref.plot.describe import describe_grid, named
+from attention_ref.plot.drawing import checks, colors
+from attention_ref.plot.drawing.cells import add_colorbar, annotate, draw_cells, room
+from attention_ref.plot.drawing.figures import own_figure, tell
+from attention_ref.plot.drawing.labels import LONGEST, label_axes
+from attention_ref.plot.drawing.legend import STYLE, handles
+from attention_ref.plot.drawing.reduction import REDUCTIONS, make_grid
+from attention_ref.plot.drawing.row_sums import check_rows
 
 OVER: dict[str, Callable] = {"mean": np.mean, "max": np.max, "min": np.min}
 WIDEST = 20

@@ -5,14 +5,14 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Patch
 
 from attention_ref.errors import OptionError
-from attention_ref.plot import checks, colors
-from attention_ref.plot.cells import add_colorbar, annotate, draw_cells, name_axes, room
-from attention_ref.plot.figures import own_axes, tell
-from attention_ref.plot.labels import label_axes
-from attention_ref.plot.legend import handles, put_legend
-from attention_ref.plot.reduction import REDUCTIONS, make_grid
-from attention_ref.plot.row_sums import check_rows as check_row_sums
-from attention_ref.plot.words import describe_grid, named
+from attention_ref.plot.describe import describe_grid, named
+from attention_ref.plot.drawing import checks, colors
+from attention_ref.plot.drawing.cells import add_colorbar, annotate, draw_cells, name_axes, room
+from attention_ref.plot.drawing.figures import own_axes, tell
+from attention_ref.plot.drawing.labels import label_axes
+from attention_ref.plot.drawing.legend import handles, put_legend
+from attention_ref.plot.drawing.reduction import REDUCTIONS, make_grid
+from attention_ref.plot.drawing.row_sums import check_rows as check_row_sums
 
 ALLOWED = "#2b6cb0"
 

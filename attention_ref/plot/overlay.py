@@ -4,11 +4,11 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from attention_ref.errors import ShapeError
-from attention_ref.plot import checks, colors
-from attention_ref.plot.cells import add_colorbar
-from attention_ref.plot.figures import Picture, own_axes, tell
-from attention_ref.plot.legend import draw_states, handles, put_legend
-from attention_ref.plot.reduction import make_grid
+from attention_ref.plot.drawing import checks, colors
+from attention_ref.plot.drawing.cells import add_colorbar
+from attention_ref.plot.drawing.figures import Picture, own_axes, tell
+from attention_ref.plot.drawing.legend import draw_states, handles, put_legend
+from attention_ref.plot.drawing.reduction import make_grid
 
 INK = LinearSegmentedColormap.from_list("ink", ["#4b008200", "#3a0064f2"])
 PALEST = 0.55

@@ -3,15 +3,15 @@
 import numpy as np
 from matplotlib.patches import Patch
 
-from attention_ref.plot import checks
-from attention_ref.plot.cells import room
-from attention_ref.plot.figures import own_axes, tell
-from attention_ref.plot.labels import Labels, label_axis, literal
-from attention_ref.plot.legend import LOOKS, put_legend
-from attention_ref.plot.reduction import make_grid
-from attention_ref.plot.row_sums import check_rows as check_row_sums
-from attention_ref.plot.states import LEAK, NAMES, SEEN
-from attention_ref.plot.words import named, who
+from attention_ref.plot.describe import named, who
+from attention_ref.plot.drawing import checks
+from attention_ref.plot.drawing.cells import room
+from attention_ref.plot.drawing.figures import own_axes, tell
+from attention_ref.plot.drawing.labels import Labels, label_axis, literal
+from attention_ref.plot.drawing.legend import LOOKS, put_legend
+from attention_ref.plot.drawing.reduction import make_grid
+from attention_ref.plot.drawing.row_sums import check_rows as check_row_sums
+from attention_ref.plot.drawing.states import LEAK, NAMES, SEEN
 
 BAR = "#2b6cb0"
 

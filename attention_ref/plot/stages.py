@@ -4,15 +4,15 @@ import numpy as np
 from matplotlib.gridspec import GridSpec
 
 from attention_ref.errors import OptionError, ShapeError
-from attention_ref.plot import checks, colors
-from attention_ref.plot.cells import add_colorbar, draw_cells, room
-from attention_ref.plot.figures import own_figure, tell
+from attention_ref.plot.describe import describe_grid, named
+from attention_ref.plot.drawing import checks, colors
+from attention_ref.plot.drawing.cells import add_colorbar, draw_cells, room
+from attention_ref.plot.drawing.figures import own_figure, tell
+from attention_ref.plot.drawing.labels import label_axes
+from attention_ref.plot.drawing.legend import handles, put_legend
+from attention_ref.plot.drawing.reduction import make_grid
 from attention_ref.plot.heatmap import gradient, heatmap, mask
-from attention_ref.plot.labels import label_axes
-from attention_ref.plot.legend import handles, put_legend
-from attention_ref.plot.reduction import make_grid
 from attention_ref.plot.rows import rows
-from attention_ref.plot.words import describe_grid, named
 
 SCORES = {"score": "score", "scaled": "× scale", "capped": "softcap", "biased": "+ bias", "masked": "only the allowed"}
 WEIGHTS = {"alpha": "α", "dropped": "α after dropout"}

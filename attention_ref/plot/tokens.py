@@ -6,14 +6,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
 from attention_ref.errors import OptionError
-from attention_ref.plot import checks, colors
-from attention_ref.plot.figures import Picture, own_axes, tell
+from attention_ref.plot.describe import named, strongest
+from attention_ref.plot.drawing import checks, colors
+from attention_ref.plot.drawing.figures import Picture, own_axes, tell
+from attention_ref.plot.drawing.labels import STEPS, Labels, literal
+from attention_ref.plot.drawing.reduction import make_grid
+from attention_ref.plot.drawing.row_sums import check_rows as check_row_sums
+from attention_ref.plot.drawing.states import DEAD, NAMES, NAN
 from attention_ref.plot.heatmap import heatmap
-from attention_ref.plot.labels import STEPS, Labels, literal
-from attention_ref.plot.reduction import make_grid
-from attention_ref.plot.row_sums import check_rows as check_row_sums
-from attention_ref.plot.states import DEAD, NAMES, NAN
-from attention_ref.plot.words import named, strongest
 
 
 def alignment(alpha, source, target, *, ax=None, **options):

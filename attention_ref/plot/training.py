@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.animation import PillowWriter
 
 from attention_ref.errors import OptionError
-from attention_ref.plot import checks
+from attention_ref.plot.drawing import checks
 from attention_ref.plot.grids import stacked
 from attention_ref.plot.heatmap import heatmap
 

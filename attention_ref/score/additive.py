@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attention_ref.arrays import leading_sum, outer_sum
+from attention_ref.op.arrays import leading_sum, outer_sum
 
 SIGNATURE = "q[... i d] k[... j c] w_q[x d] w_k[x c] b[x] w_s[x] -> s[... i j]"
 FORMULA = r"s_{ij} = w_s \cdot \tanh(W_q q_i + W_k k_j + b)"

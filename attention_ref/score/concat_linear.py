@@ -7,7 +7,7 @@ zero. They are not zero through lse.
 
 import numpy as np
 
-from attention_ref.arrays import outer_sum
+from attention_ref.op.arrays import outer_sum
 
 SIGNATURE = "q[... i d] k[... j c] w[d+c] b[] -> s[... i j]"
 FORMULA = r"s_{ij} = w \cdot [q_i ; k_j] + b"

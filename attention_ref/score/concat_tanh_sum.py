@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attention_ref.arrays import leading_sum, outer_sum
+from attention_ref.op.arrays import leading_sum, outer_sum
 
 SIGNATURE = "q[... i d] k[... j c] w[x d+c] b[x] -> s[... i j]"
 FORMULA = r"s_{ij} = \sum_x \tanh(W [q_i ; k_j] + b)_x"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attention_ref.arrays import outer_sum
+from attention_ref.op.arrays import outer_sum
 
 SIGNATURE = "q[... i d] k[... j c] w[d c] -> s[... i j]"
 FORMULA = r"s_{ij} = q_i^\top W k_j"

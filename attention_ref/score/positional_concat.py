@@ -6,7 +6,7 @@ position j is never looked at.
 
 import numpy as np
 
-from attention_ref.arrays import leading_sum, outer_sum
+from attention_ref.op.arrays import leading_sum, outer_sum
 
 SIGNATURE = "q[... i d] k[... i c] w[j d+c] b[j] -> s[... i j]"
 FORMULA = r"s_{ij} = w_j \cdot [q_i ; k_i] + b_j"

@@ -5,12 +5,12 @@ from inspect import signature
 
 import numpy as np
 
-from attention_ref.attention import find
-from attention_ref.backend import presets
 from attention_ref.backend.command import Command
+from attention_ref.conformance import libraries
 from attention_ref.errors import OptionError
-from attention_ref.oracle.adapt import adapt
-from attention_ref.oracle.target import load
+from attention_ref.oracle.run.adapt import adapt
+from attention_ref.oracle.run.load import load
+from attention_ref.pipeline.attention import find
 
 
 def candidate_of(target, command=None, backend=None, rule=None):
@@ -28,8 +28,8 @@ def candidate_of(target, command=None, backend=None, rule=None):
         if backend is None:
             return candidate
     else:
-        preset = presets.find(target)
-        candidate, backend = presets.called(preset, rule or next(iter(preset.rules))), preset.backend
+        preset = libraries.find(target)
+        candidate, backend = libraries.called(preset, rule or next(iter(preset.rules))), preset.backend
     adapter, called, backward = adapt(candidate, None, backend, None, find(rule or "scaled_dot"))
     return candidate if adapter.name == "numpy" else Framed(called, backward)
 

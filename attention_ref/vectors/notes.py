@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attention_ref.place import Place
+from attention_ref.pipeline.place import Place
 
 
 @dataclass(frozen=True)

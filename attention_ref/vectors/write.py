@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from attention_ref.attention import rules
 from attention_ref.errors import OptionError
-from attention_ref.oracle.bound import bound
+from attention_ref.oracle.bounds.bound import bound
+from attention_ref.pipeline.attention import rules
 from attention_ref.vectors import format as form
 from attention_ref.vectors.cases import LARGE, REFUSED, SIZES, Case, cases
 from attention_ref.vectors.integers import draw
@@ -113,13 +113,13 @@ def expected(results, gradients):
 
 def answers(case, inputs, options):
     """(results, gradients, cotangents): by the definition; the hand-written passes must agree in every bit."""
-    from attention_ref.oracle import arithmetic
+    from attention_ref.oracle.exact import evaluate
 
     given = inputs | call_options(options)
-    results, _ = arithmetic.evaluate(case.rule, given)
+    results, _ = evaluate.evaluate(case.rule, given)
     cotangents = case.cotangents(results)
-    results, gradients = arithmetic.evaluate(case.rule, given, cotangents)
-    by_hand = arithmetic.evaluate_by_hand(case.rule, given, cotangents)
+    results, gradients = evaluate.evaluate(case.rule, given, cotangents)
+    by_hand = evaluate.evaluate_by_hand(case.rule, given, cotangents)
     for mine, other in zip((results, gradients), by_hand, strict=True):
         for name, x in mine.items():
             if not np.array_equal(x, other[name], equal_nan=True):

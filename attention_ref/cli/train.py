@@ -1,0 +1,66 @@
+"""`attention-ref train {translate,reverse}`: train in front of the reader, and show what was learned."""
+
+from dataclasses import replace
+
+from attention_ref.errors import OptionError
+from attention_ref.pipeline.tiled.blas import one_thread
+from attention_ref.train.loop import Settings, train
+from attention_ref.train.measure import aligned, exact, longer
+from attention_ref.train.model import DECODERS
+from attention_ref.train.task import ENDING, joined, reverse, translate
+
+TASKS = {"translate": (translate, Settings()), "reverse": (reverse, Settings(width=32, rate=0.01, epochs=18))}
+SHOWN = ("i love you", "she buys the red car", "the man does not see us but i love him")
+LONG = 8
+
+
+def add_arguments(parser):
+    parser.add_argument("task", choices=tuple(TASKS), help="English to French, or the letters of a word backwards")
+    parser.add_argument("--model", choices=tuple(DECODERS), default="additive", help="default: additive")
+    parser.add_argument("--epochs", type=int, help="how often every training pair is seen")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint", metavar="FILE", help="written after every epoch, taken up again if it is there")
+    parser.add_argument("--text", action="append", help="a further sentence or word to show; may be repeated")
+
+
+def run(options):
+    make, settings = TASKS[options.task]
+    settings = replace(settings, seed=options.seed, epochs=epochs(options, settings))
+    task = make()
+    sources = [task.source(text) for text in examples(task, options.text)]
+    with one_thread():  # for matrices this small one is faster; without threadpoolctl it is the environment's affair
+        done = train(task, options.model, settings, options.checkpoint)
+    pairs = f"{len(task.train)} pairs to learn from, {len(task.held_out)} held out"
+    print(f"{task.name}, model {options.model}: {pairs}")
+    print(f"loss per token after {settings.epochs} epochs: {done.train[-1]:.4f}, held out {done.held_out[-1]:.4f}")
+    print(f"held out and exactly right: {exact(done.model, task, task.held_out):.0%}")
+    print(f"of those of {LONG} or more words: {exact(done.model, task, longer(task.held_out, LONG)):.0%}")
+    if task.name == "reverse" and done.model.looks:
+        print(f"held-out letters whose largest weight is in the right place: {aligned(done.model, task):.1%}")
+    for source, (tokens, alpha) in zip(sources, done.model.decode(sources, task.longest), strict=True):
+        print_one(task.source_text(source), task.target_text(tokens), alpha)
+    return 0
+
+
+def epochs(options, settings):
+    if options.epochs is None:
+        return settings.epochs
+    if options.epochs < 1:
+        raise OptionError(f"--epochs must be at least 1; got {options.epochs}")
+    return options.epochs
+
+
+def examples(task, texts):
+    known = [" ".join(task.source_text(source)) for source, _ in task.held_out[:3]] if task.name == "reverse" else SHOWN
+    return [*known, *(texts or ())]
+
+
+def print_one(source, target, alpha):
+    """The pair, and the weights in percent: a row for each word put out, a column for each word of the source."""
+    print(f"\n{' '.join(source)}  →  {joined(target)}")
+    if alpha is None:
+        return
+    width = max(map(len, source))
+    print(" " * 12, *(f"{word:>{width}}" for word in source))
+    for word, row in zip([*target, ENDING], alpha, strict=False):
+        print(f"{word:>12}", *(f"{100 * weight:{width}.0f}" for weight in row))

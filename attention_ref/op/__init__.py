@@ -1,0 +1,1 @@
+"""What an op is: its signature, its checks, its derivatives by autograd and complex step."""

@@ -1,0 +1,1 @@
+"""How far apart two correct programs can be: the error bounds of every result."""

@@ -1,0 +1,75 @@
+"""A case in words and numbers: what goes in, which bug it is there for, what should come out."""
+
+from textwrap import fill
+
+import numpy as np
+
+from attention_ref.errors import OptionError
+from attention_ref.op.op import did_you_mean
+from attention_ref.oracle.bounds import number_formats
+from attention_ref.oracle.cases.case import build
+from attention_ref.oracle.cases.layouts import LAYOUTS
+from attention_ref.oracle.cases.option_values import RECIPES
+from attention_ref.oracle.cases.suite import CASES
+from attention_ref.oracle.cases.value_families import FAMILIES
+from attention_ref.oracle.run.truth import Truth
+from attention_ref.pipeline.attention import find
+
+WIDTH = 100
+SHOWN = 4
+
+
+def explain(name, rule="scaled_dot", dtype="float32", seed=0):
+    """A page on one case."""
+    if name not in CASES:
+        near = did_you_mean(name, CASES)
+        near = near if near.startswith("; did") else "; attention-ref cases full lists them"
+        raise OptionError(f"there is no case {name!r}{near}")
+    case, rule, fmt = CASES[name], find(rule), number_formats.find(dtype)
+    lines = [name + f"   [{', '.join(case.flags)}]" * bool(case.flags), paragraph(f"there to catch: {case.why}")]
+    unfit = case.unfit(rule)
+    if unfit:
+        return "\n".join([*lines, paragraph(unfit)])
+    inputs = build(case, rule, fmt, seed)
+    truth = Truth(rule, inputs, fmt.model)
+    lines += ["", f"Inputs, rounded to {fmt.name}, for the rule {rule.name}, seed {seed}"]
+    lines += [row(n, x) for n, x in inputs.arrays.items()]
+    lines += [paragraph(f"values: {case.values}. {first_line(FAMILIES[case.values])}")]
+    if case.layout != "contiguous":
+        lines += [paragraph(f"in memory: {case.layout}. {first_line(LAYOUTS[case.layout])}")]
+    if case.poison is not None:
+        lines += [paragraph(f"poison: {case.poison:g} wherever nobody may look")]
+    if inputs.options:
+        lines += ["", "Options"]
+    for option, x in inputs.options.items():
+        recipe = case.options.get(option)
+        lines += [row(option, x)]
+        if isinstance(recipe, str) and recipe.startswith("@"):
+            lines += [paragraph(f"recipe {recipe[1:]}. {first_line(RECIPES[recipe[1:]])}", 6)]
+    lines += ["", "Expected, in float64, and the largest error that a correct kernel can make"]
+    bounds = truth.bounds(case.backward)
+    for result, x in truth.forward().items():
+        lines += [row(result, x, bounds.get(result))]
+    if case.backward:
+        for result, x in truth.backward().items():
+            lines += [row(f"d{result}", x, bounds.get(result))]
+    return "\n".join(lines)
+
+
+def paragraph(text, indent=2):
+    return fill(text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2))
+
+
+def first_line(function):
+    return (function.__doc__ or "").partition("\n")[0]
+
+
+def row(name, x, bound=None):
+    """A name, a shape and the first numbers; of anything else the value."""
+    if isinstance(x, tuple) and any(isinstance(part, np.ndarray) for part in x):
+        return "\n".join(row(name, part) for part in x)
+    if not isinstance(x, np.ndarray):
+        return f"  {name:<14} {x!r}"
+    numbers = ", ".join(f"{one:.7g}" if x.dtype.kind == "f" else str(one) for one in x.ravel()[:SHOWN].tolist())
+    line = f"  {name:<14} {'x'.join(map(str, x.shape)) or 'scalar':<14} {numbers}" + ", …" * (x.size > SHOWN)
+    return line + (f"   bound {np.max(bound):.2g}" if bound is not None and np.size(bound) else "")

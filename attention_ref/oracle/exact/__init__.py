@@ -1,0 +1,1 @@
+"""Exact values with proven error: ball arithmetic over python-flint."""

@@ -1,0 +1,287 @@
+"""A report as a page of text, 100 columns wide."""
+
+import numpy as np
+
+from attention_ref.oracle.report.page import COLORS, Page, held
+from attention_ref.oracle.report.rerun import WHOLE, broken, words
+from attention_ref.oracle.run import sampling
+from attention_ref.oracle.run.candidate import RESULTS
+
+ALSO = "; and "  # between the deviations that account for one result together
+SHOWN = 5
+TELLING = 0.5  # the share of the keys below which a sample is said to be worth another one in float64
+ORDER = ("o", "lse", "alpha", "dq", "dk", "dv")
+
+
+def page(report, color=False):
+    out = Page(color)
+    summary(out, report)
+    if report.diagnosis is not None:
+        diagnosis(out, report)
+    for dtype in report.meta["dtypes"]:
+        table(out, report, dtype)
+    worst_cases(out, report)
+    deviations(out, report)
+    sampled(out, report)
+    remarks(out, report)
+    return "\n".join(out.lines)
+
+
+def summary(out, report):
+    meta, counts = report.meta, report.counts()
+    verdict = "PASSED" if report.passed else "FAILED"
+    n, names = len(report.runs), {run.case for run in report.runs}
+    dtypes = " and ".join(meta["dtypes"])
+    if not meta["backend"].startswith("numpy "):
+        dtypes += f", by {meta['backend']}"
+    which = f"{shortened(meta['cases'], 60)}, {held(plural(len(names), 'case') + ' in each' * (n != len(names)))}, "
+    which += held(f"seed {meta['seed']}") + ", " + held(f"{meta['seconds']:.1f} s")
+    called = f" as {meta['preset']}" if meta["preset"] not in (None, meta["candidate"]) else ""
+    what = f"{meta['candidate']}{called} against {meta['rule']}, {direction(report)}, in {dtypes} ({which})"
+    if not n or counts["unsupported"] == n:
+        what += "; nothing could be checked"
+    out.add(f"{verdict}  {what}", hang=8)
+    out.lines[0] = out.lines[0].replace(verdict, out.paint(verdict, "pass" if report.passed else "fail"), 1)
+    shown = [out.paint(f"{count} {verdict}", verdict) for verdict, count in counts.items() if count]
+    out.raw(f"        {' · '.join(shown)}")
+
+
+def direction(report):
+    """Which of the two were compared, or were to be in a report that did not pass."""
+    back = report.meta["backward"] and (not report.passed or compared(report) - {*RESULTS})
+    return "forward and backward" if back else "forward only"
+
+
+def compared(report):
+    """The names of all results that were compared."""
+    return {c.result for run in report.runs for c in run.results if c.verdict != "unsupported"}
+
+
+def diagnosis(out, report):
+    """What is wrong, and the smallest case that shows it; the catalog's mistakes are looked for in whole cases only."""
+    out.add()
+    first, *others = report.diagnosis.parts
+    out.add(f"Diagnosis: {first}", hang=2)
+    for part in others:
+        out.add(f"and {part}", 2, 4)
+    run = min(report.failures(), key=lambda run: (run.verdict == "error", run.size.queries * run.size.keys))
+    steps = {"Next: run the smallest case that shows it by itself": words(report, run)}
+    if report.meta["sample"]:
+        steps = {
+            "Next: run this case whole, at a length at which its mistake may have a name": words(
+                report, run, whole=True
+            )
+        }
+        if run.size.keys > WHOLE:
+            steps["and if that passes, it takes this length to show it"] = words(report, run)
+    for step, line in steps.items():
+        out.raw(step)
+        for part in broken(line):
+            out.raw(f"  {part}")
+
+
+def table(out, report, dtype):
+    runs = [run for run in report.runs if run.dtype == dtype]
+    rows = {}
+    for run in runs:
+        for found in run.results:
+            rows.setdefault(found.result, []).append((found, run))
+    if not rows:
+        return
+    out.add()
+    out.raw(f"{dtype}, bounded as {runs[0].model}")
+    out.raw("  result          checked  known  fail  susp.  unsup.  worst: score    error    ulps     in case")
+    for result in sorted(rows, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
+        out.raw(row(out, result, rows[result]))
+
+
+def row(out, result, found):
+    count = {verdict: sum(c.verdict == verdict for c, _ in found) for verdict in COLORS}
+    checked = len(found) - count["unsupported"]
+    counts = f"{checked:>7}{count['known']:>7}{count['fail']:>6}{count['suspicious']:>7}{count['unsupported']:>8}"
+    line = f"  {result:<16}{counts}"
+    seen = [(c.worst, run) for c, run in found if c.worst is not None and c.verdict != "known"]
+    if seen:
+        worst, run = max(seen, key=lambda pair: pair[0].score)
+        line += (
+            f"         {number(worst.score):<9}{number(worst.error):<9}{number(worst.ulps):<9}{shortened(run.case, 20)}"
+        )
+    bad = count["fail"] or count["nondeterministic"]
+    return out.paint(line, "fail") if bad else line
+
+
+def worst_cases(out, report):
+    failures = report.failures()
+    doubtful = [run for run in report.runs if run.verdict == "suspicious"]
+    for title, runs in (("Worst cases", failures), ("Suspicious", doubtful)):
+        if not runs:
+            continue
+        out.add()
+        out.raw(title)
+        for run in spread_out(runs)[:SHOWN]:
+            described(out, report, run)
+        if len(runs) > SHOWN:
+            names = ", ".join(dict.fromkeys(run.case for run in runs if run not in spread_out(runs)[:SHOWN]))
+            out.add(f"and {len(runs) - SHOWN} more: {shortened(names, 150)}", 2, 4)
+    if doubtful and "float64" not in report.meta["dtypes"]:
+        out.raw("  In float64 a mistake stays as large as it is, and rounding does not:")
+        for line in broken(words(report, doubtful[0], dtype="float64")):
+            out.raw(f"    {line}")
+
+
+def spread_out(runs):
+    """Each kind of case, by its first flag, once before any comes twice."""
+    seen, first, rest = set(), [], []
+    for run in runs:
+        key = run.verdict, run.flags[:1]
+        (rest if key in seen else first).append(run)
+        seen.add(key)
+    return first + rest
+
+
+def described(out, report, run):
+    head = f"{run.case} · {run.dtype} · {run.verdict}"
+    flags = f"   [{', '.join(run.flags)}]" if run.flags else ""
+    out.raw("  " + head.replace(run.verdict, out.paint(run.verdict, run.verdict)) + flags)
+    out.add(f"there to catch: {run.why}", 4, 6)
+    shown = [c for c in run.results if c.verdict == run.verdict]
+    if run.sentence and (not shown or shown[0].sentence != run.sentence or shown[0].worst is None):
+        out.add(run.sentence, 4, 6)
+    for found in shown[:3]:
+        if found.worst is not None:
+            element(out, found)
+        elif found.sentence != run.sentence:
+            out.add(found.sentence, 4, 6)
+    if len(shown) > 3:
+        out.add(f"also wrong: {', '.join(c.result for c in shown[3:])}", 4)
+    if run.stage:
+        out.add(run.stage, 4, 6)
+    for line in broken(words(report, run)):
+        out.raw(f"    {line}")
+
+
+def element(out, found):
+    worst = found.worst
+    place = f"{found.result}[{', '.join(map(str, worst.index))}]"
+    out.add(f"{place} = {exactly(worst.got)}, expected {exactly(worst.want)}", 4, 6)
+    joint = ", " if np.isfinite(worst.error) else "; wrong: "
+    where = f"{joint}{found.where}" if found.where else ""
+    out.add(f"{how_far(found)}{where}", 6, 6)
+
+
+def how_far(found):
+    worst = found.worst
+    if found.band:
+        return f"inside its bound, but {number(found.band)} times the statistical band"
+    if not np.isfinite(worst.error):
+        return found.sentence
+    off = f"off by {number(worst.error)} = {number(worst.ulps)} ulps"
+    if not worst.bound:
+        return f"off by {number(worst.error)}, where it must be exact"
+    made_of = f" (mostly {worst.term})" if worst.term else ""
+    return f"{off} = {number(worst.score)} × its bound of {number(worst.bound)}{made_of}"
+
+
+def deviations(out, report):
+    """What the library is known for: what was seen again, and what was not."""
+    seen = {}
+    for run in report.runs:
+        told = [found.sentence for found in run.results if found.verdict == "known"]
+        for sentence in (part for whole in told for part in whole.split(ALSO)):
+            seen.setdefault(sentence, {})[run.case] = None
+    gone = report.meta["vanished"]
+    for title, sentences in (("Known deviations", seen), ("Known deviations that were not seen", gone)):
+        if sentences:
+            out.add()
+            out.raw(title)
+        for sentence in sentences:
+            cases = seen.get(sentence, ())
+            names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
+            out.add(sentence + f": {plural(len(cases), 'case')} ({names})" * bool(cases), 2, 4)
+
+
+def sampled(out, report):
+    """What a sample proves, and with which probability a fault lies beside it."""
+    runs = [run for run in report.runs if run.sample]
+    if not runs:
+        return
+    out.add()
+    out.raw("What the sample shows, and what it does not")
+    for run in runs[:SHOWN]:
+        results = [c.result for c in run.results if c.worst is not None]
+        if len(runs) == 1:
+            told = sampling.sentences(run.sample, results)
+        else:
+            told = [f"{run.case} · {run.dtype}: {sampling.sentence(run.sample, results)}"]
+        for text in told:
+            out.add(text.replace("1 - ", held("1 - ")), 2, 4)
+    if len(runs) > SHOWN:
+        out.add(f"and {len(runs) - SHOWN} more, each at rows and keys of its own: report.to_json() has them", 2, 4)
+    rest = "" if all(sampling.whole(run.sample) for run in runs) else f"{sampling.REST} "
+    out.add(rest + sampling.ONCE, 2, 4)
+    blind = [run for run in runs if run.verdict == "pass" and (run.sample["telling"] or 1) < TELLING]
+    if blind and "float64" not in report.meta["dtypes"]:
+        out.raw("  In float64 nearly every key shows that is left out, or taken too much:")
+        for line in broken(words(report, blind[0], dtype="float64")):
+            out.raw(f"    {line}")
+
+
+def remarks(out, report):
+    """What was not checked and why, each reason once."""
+    lacking, reasons = {}, {}
+    for run in report.runs:
+        for name in run.lacking:
+            lacking.setdefault(f"{name}=", {})[run.case] = None
+        if run.verdict == "unsupported" and run.sentence and not run.lacking:
+            reasons.setdefault(run.sentence, {})[run.case] = None
+        for found in run.results:
+            if found.verdict == "unsupported" and run.verdict not in ("unsupported", "error"):
+                reasons.setdefault(found.sentence, {})[run.case] = None
+    if lacking or reasons:
+        out.add()
+        out.raw("Not checked")
+    if lacking:
+        often = sorted(lacking, key=lambda name: -len(lacking[name]))
+        named = ", ".join(held(f"{name} ({len(lacking[name])})") for name in often)
+        total = len({case for cases in lacking.values() for case in cases})
+        out.add(f"{plural(total, 'case')} with options that the candidate does not declare: {named}", 2, 4)
+    for sentence, cases in reasons.items():
+        names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
+        out.add(f"{sentence}: {plural(len(cases), 'case')} ({names})", 2, 4)
+    names = compared(report)
+    if report.meta["dlse"] is False and "lse" in names and names & {"dq", "dk"}:
+        out.add()
+        out.add("The gradient through lse was not checked: the backward does not declare dlse=.", 0, 2)
+    if report.meta["unknown"]:
+        some = ", ".join(f"{name}=" for name in report.meta["unknown"])
+        out.add()
+        out.add(f"No case gives {some}: options come under the names that ar.attention has for them.", 0, 2)
+    if not report.meta["backward"]:
+        out.add()
+        given = "no backward was given (backward=)"
+        own = f"{report.meta['backend'].partition(' ')[0]} has no autodiff, and {given}"
+        out.add(f"Forward only: {own if report.meta['preset'] else given}.")
+
+
+def exactly(x):
+    """Decimal and hexadecimal, without the zeros that float.hex appends."""
+    if not np.isfinite(x):
+        return f"{x:g}"
+    mantissa, _, exponent = float(x).hex().partition("p")
+    mantissa = mantissa.rstrip("0").removesuffix(".") if "." in mantissa and x else mantissa
+    return f"{x:.9g} ({mantissa}p{exponent})"
+
+
+def number(x):
+    """Three digits at most."""
+    if x == 0 or not np.isfinite(x):
+        return f"{x:g}"
+    return f"{x:.2g}" if 0.001 <= abs(x) < 1000 else f"{x:.1e}"
+
+
+def plural(n, word):
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
+def shortened(text, width):
+    return text if len(text) <= width else f"{text[: width - 1]}…"

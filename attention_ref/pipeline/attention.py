@@ -1,0 +1,221 @@
+"""`ar.attention`: any rule with every option, and what it returns."""
+
+from attention_ref import score as scores
+from attention_ref.errors import OptionError, ShapeError
+from attention_ref.masks import Mask
+from attention_ref.op.arrays import as_array, fits, shown
+from attention_ref.op.op import Lazy, Op, did_you_mean, is_op, modules, where_written
+from attention_ref.pipeline.heads import groups
+from attention_ref.pipeline.options import DEFAULTS, INTERNAL, given_options
+from attention_ref.pipeline.pipeline import unrounded
+from attention_ref.pipeline.tiled import Tiled
+
+
+class Attended:
+    """What attention returns: the output `o`, the weights `alpha`, `lse` (None where it has no meaning) and the `tape`.
+
+    The tape holds the score matrix after every stage that was applied: score, scaled, capped, biased, masked (-inf
+    where not allowed), alpha, dropped; and `allowed`, the union of all masks. Backward reads it: write into a copy.
+    """
+
+    def __init__(self, rule, value, tape):
+        self.rule, self.tape = rule, tape
+        self.o, self.alpha, self.lse = (*value, None)[:3]
+
+    def __repr__(self):
+        alpha = "in tiles" if self.alpha is None else f"alpha {self.alpha.shape}"
+        return f"<Attended by {self.rule.name}: o {self.o.shape}, {alpha}>"
+
+    def backward(self, do=None, dlse=None, dalpha=None, out=None):
+        """The gradient of every floating-point input, by name.
+
+        >>> import numpy as np
+        >>> import attention_ref as ar
+        >>> a = ar.attention(**ar.rules["additive"].example(), rule="additive")
+        >>> g = a.backward(do=np.random.default_rng(1).standard_normal(a.o.shape))
+        >>> list(g)
+        ['q', 'k', 'v', 'w_q', 'w_k', 'b', 'w_s']
+
+        Args:
+            do, dlse, dalpha: the cotangents of the results; None stands for zeros
+            out: arrays by the inputs' names, such as `numpy.memmap`, that the gradients are written into
+        """
+        grads = self.rule.backward((do, dalpha, dlse), **self.tape, **({"out": out} if out else {}))
+        return grads | {name: written(self.rule.name, name, x, grads.get(name)) for name, x in (out or {}).items()}
+
+
+class Optioned(Op):
+    """An op that takes every option of attention, under their public names."""
+
+    internal = INTERNAL
+    left_out = ("alpha", "lse")
+
+    def __init__(self, name, module):
+        super().__init__(name, module)
+        self.options = DEFAULTS
+
+    def named(self, args, inputs):
+        """Options under their public names; what stands at its default is left out."""
+        inputs = super().named(args, inputs)
+        if isinstance(inputs.get("dropout"), (tuple, list)):
+            if len(inputs["dropout"]) != 2:
+                raise OptionError(f"{self.name}: dropout is (keep, p), the mask of what is kept and the probability")
+            keep, p = inputs["dropout"]
+            inputs |= {"dropout": keep, "dropout_p": p}
+        if isinstance(inputs.get("allowed"), Mask):
+            inputs |= {"allowed": None, "mask": inputs["allowed"]}
+        return given_options(inputs)
+
+    def example(self, *args, **kwargs):
+        """As for any op, with options under their public names."""
+        inputs = super().example(*args, **kwargs)
+        p = inputs.pop("dropout_p", None)
+        return inputs if p is None else inputs | {"dropout": (inputs["dropout"], p)}
+
+
+class Rule(Optioned):
+    """An attention rule: an op whose results are o, alpha and lse, and which takes every option of `ar.attention`."""
+
+    def __init__(self, name, module):
+        super().__init__(name, Tiled(module))
+
+    def check(self, inputs):
+        """As for any op; a mask and an array of offsets must fit the leading axes too."""
+        given, options = super().check(inputs)
+        leading = self.bind(given).leading
+        align = as_array(self.name, "align", options.get("align", 0))
+        for name, shape in (("align", align.shape), ("allowed", getattr(options.get("mask"), "leading", ()))):
+            if not fits(shape, leading):
+                raise ShapeError(f"{self.name}: {name} has the leading axes {shape}; they must broadcast to {leading}")
+        return given, options
+
+    def bind(self, given):
+        """As for any op, except that the keys may have fewer heads, in groups."""
+        leads = {name: self.arguments[name].lead(x.shape) for name, x in given.items() if self.arguments[name].leading}
+        for few in ("k", "v"):
+            if groups(given["q"].shape, given[few].shape):
+                leads[few] = (*leads[few][:-1], leads["q"][-1])
+        return self.signature.bind(self.name, {name: x.shape for name, x in given.items()}, leads)
+
+    def backward(self, dvalue, /, **tape):
+        """As for any op; a gradient is rounded, if at all, once it is summed."""
+        grads = super().backward(dvalue, **tape)
+        rounding = tape.get("rounding", unrounded)
+        return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
+
+
+def rules_in(package, path):
+    """The rules of a room of scores, sorted by where they are written: the documents' first, in their order."""
+    found = [Rule(name, m) for name, m in modules(package, path).items() if is_op(m) or hasattr(m, "SCORE")]
+    return {rule.name: rule for rule in sorted(found, key=where_written)}
+
+
+rules = Lazy(lambda: rules_in(scores.__name__, scores.__path__))
+
+
+def attention(
+    q,
+    k,
+    v,
+    rule="scaled_dot",
+    *,
+    allowed=None,
+    causal=False,
+    window=None,
+    align=None,
+    q_lengths=None,
+    k_lengths=None,
+    q_segments=None,
+    k_segments=None,
+    bias=None,
+    alibi_slopes=None,
+    relative_table=None,
+    relative_max_distance=128,
+    relative_bidirectional=True,
+    scale=None,
+    softcap=None,
+    sink=None,
+    dropout=None,
+    normalize=None,
+    empty_row="zero",
+    tile=None,
+    executor=None,
+    out=None,
+    **params,
+):
+    """Attention by a rule's name (or a `Rule`), with every option; the rule's own parameters come by name.
+
+    >>> import numpy as np
+    >>> import attention_ref as ar
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v = rng.standard_normal((3, 2, 5, 4))  # each: 2 heads, 5 positions, width 4
+    >>> a = ar.attention(q, k, v, causal=True)
+    >>> a
+    <Attended by scaled_dot: o (2, 5, 4), alpha (2, 5, 5)>
+    >>> print(a.alpha[0].round(2))
+    [[1.   0.   0.   0.   0.  ]
+     [0.53 0.47 0.   0.   0.  ]
+     [0.3  0.55 0.15 0.   0.  ]
+     [0.36 0.05 0.04 0.55 0.  ]
+     [0.3  0.49 0.04 0.11 0.06]]
+    >>> g = a.backward(rng.standard_normal(a.o.shape))
+    >>> list(g)
+    ['q', 'k', 'v']
+
+    Args:
+        q, k, v: [... i d], [... j d] and [... j e]; k and v may have fewer heads, in groups
+        rule: a name in `ar.rules`, or a `Rule`
+        allowed: a boolean array that broadcasts to [... i j], or a mask of `ar.masks`; True = may attend
+        causal: key j is allowed if j <= i + offset
+        window: (left, right): i + offset - left <= j <= i + offset + right, None = unlimited
+        align: the offset: "top_left" is 0, "bottom_right" is keys - queries, or an integer or an integer array
+        q_lengths, k_lengths: how many queries and keys are real, over the leading axes by broadcasting
+        q_segments, k_segments: integer ids; a query attends to its own segment, a negative id is padding
+        bias: added to the scores behind scale and softcap; -inf forbids
+        alibi_slopes: a slope m for each of the leading axes: `- m * abs(j - (i + offset))`
+        relative_table: a row of T5's buckets for each of the leading axes
+        relative_max_distance, relative_bidirectional: how T5 puts distances into buckets
+        scale: a factor of the scores, instead of the rule's own
+        softcap: scores become `softcap * tanh(s / softcap)`
+        sink: a score more in every row, for each of the leading axes, whose weight goes to no key
+        dropout: (keep, p): the weights kept, and the probability with which they were dropped
+        normalize: "softmax", "softmax_off_by_one", "sparsemax", "entmax15", "sigmoid", "double_softmax"
+        empty_row: what a row gets that may attend to nothing: "zero", "nan", "uniform", or "raise"
+        tile: None: the whole score matrix at once; a number of positions or (queries, keys): tile by tile, without
+            alpha and the tape's stages, in memory that grows with the length; "auto": whichever is faster
+        executor: a `concurrent.futures` executor for the tiles; None: threads of their own, as many as there are cores
+        out: an array, such as a `numpy.memmap`, that o is written into
+        params: the rule's own parameters, such as `w_q` of "additive"
+    """
+    inputs = {name: value for name, value in locals().items() if name not in ("rule", "params")}
+    rule = find(rule)
+    for name in set(INTERNAL) & set(params):
+        raise rule.unknown(name)
+    attended = attend(rule, inputs | params)
+    if out is not None:
+        written(rule.name, "o", out, attended.o)
+    return attended
+
+
+def attend(rule, inputs):
+    value, tape = rule.forward(**inputs)
+    return Attended(rule, value, tape)
+
+
+def written(owner, name, array, value):
+    """The value in the array given for it, if it is not already there."""
+    if value is None:
+        raise OptionError(f"{owner}: out= names {name!r}, which has no gradient")
+    if getattr(array, "shape", None) != value.shape:
+        raise ShapeError(f"{owner}: out= for {name} must be an array of shape {value.shape}; got {shown(array)}")
+    if array is not value:
+        array[...] = value
+    return array
+
+
+def find(rule):
+    if isinstance(rule, Rule):
+        return rule
+    if not isinstance(rule, str) or rule not in rules:
+        raise OptionError(f"there is no rule {shown(rule)}{did_you_mean(rule, rules)}")
+    return rules[rule]

@@ -1,0 +1,72 @@
+"""The options of `ar.attention` that are not arrays: their defaults, and one sentence for each wrong value."""
+
+import numpy as np
+
+from attention_ref.errors import OptionError
+from attention_ref.masks import Mask
+from attention_ref.op.arrays import checked_flag, shown
+from attention_ref.op.op import did_you_mean
+
+DEFAULTS = {
+    "causal": False,
+    "window": None,
+    "align": None,
+    "normalize": None,
+    "empty_row": "zero",
+    "relative_max_distance": 128,
+    "relative_bidirectional": True,
+    "mask": None,
+    "dropout_p": None,
+    "rounding": None,
+    "tile": None,
+    "executor": None,
+    "out": None,
+}
+INTERNAL = ("mask", "dropout_p", "rounding")
+EMPTY_ROW = ("zero", "nan", "uniform", "raise")
+
+
+def given_options(inputs):
+    """What stands at its default is left out."""
+    return {name: x for name, x in inputs.items() if not (name in DEFAULTS and is_default(x, DEFAULTS[name]))}
+
+
+def is_default(value, default):
+    return value is None or (isinstance(value, (bool, int, str)) and type(value) is type(default) and value == default)
+
+
+def check_options(given):
+    """Refuse the values that cannot be meant, and the pairs that contradict each other."""
+    for name in ("causal", "relative_bidirectional"):
+        checked_flag(name, given.get(name, False))
+    kind = given.get("empty_row", "zero")
+    if not isinstance(kind, str) or kind not in EMPTY_ROW:
+        raise OptionError(f"there is no empty_row {shown(kind)}{did_you_mean(kind, EMPTY_ROW)}")
+    if kind in ("nan", "uniform") and ("sink" in given or given.get("normalize") == "softmax_off_by_one"):
+        raise OptionError(f"empty_row={kind!r} contradicts the sink, which takes the whole weight of such a row")
+    if not isinstance(given.get("mask"), (Mask, type(None))):
+        raise OptionError(f"mask is one of ar.masks, and goes in as allowed=; got {shown(given['mask'])}")
+    most = given.get("relative_max_distance", 1)
+    if isinstance(most, bool) or not isinstance(most, (int, np.integer)) or not 0 < most < 2**31:
+        raise OptionError(f"relative_max_distance must be a positive integer; got {shown(most)}")
+    if "rounding" in given and not callable(given["rounding"]):
+        raise OptionError(f"rounding is a function of a name and an array; got {shown(given['rounding'])}")
+    check_dropout(given)
+    if "executor" in given and not callable(getattr(given["executor"], "submit", None)):
+        raise OptionError(f"executor is a concurrent.futures executor or None; got {shown(given['executor'])}")
+    if "out" in given and not isinstance(given["out"], np.ndarray):
+        raise OptionError(f"out is a NumPy array or None; got {shown(given['out'])}")
+
+
+def check_dropout(given):
+    if ("dropout" in given) != ("dropout_p" in given):
+        raise OptionError("dropout is (keep, p), the boolean array of what is kept and the probability of dropping")
+    p = given.get("dropout_p", 0.0)
+    if isinstance(p, bool) or not isinstance(p, (int, float, np.floating)) or not 0 <= p < 1:
+        raise OptionError(f"dropout=(keep, p): p must be a probability, 0 <= p < 1; got {shown(p)}")
+
+
+def pair(name, value):
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise OptionError(f"{name} is (left, right), how many keys on each side, None = unlimited; got {shown(value)}")
+    return value
