@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from attention_ref.pipeline.attention import rules
+from attention_ref.pipeline.rule import rules
 from attention_ref.vectors import format as form
 from attention_ref.vectors.notes import NOTES, flags_of
 

@@ -247,7 +247,7 @@ NOTES = {
             "CONVENTION",
             "The rule is a text's slip of the pen, kept as printed.",
             (),
-            lambda f: bool(f.rule.slip),
+            lambda f: bool(f.rule.erratum),
         ),
     }.items()
 }
