@@ -20,7 +20,7 @@ from attention_ref.oracle.check import seeded
 from attention_ref.oracle.diagnose.diagnose import findings, text, told
 from attention_ref.oracle.diagnose.faults import ARITHMETIC, MISTAKES, Kernel, Online, Split, Straight, roundings
 from attention_ref.oracle.diagnose.observation import BACKWARD, FORWARD, RESULTS, Observation
-from attention_ref.oracle.progress import watched
+from attention_ref.op.progress import watched
 from attention_ref.oracle.run.compare import Wanted, compare
 from attention_ref.oracle.run.truth import Truth
 from attention_ref.pipeline.attention import find
