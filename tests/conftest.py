@@ -29,5 +29,5 @@ TOOLS = {
     "node": ("test_vectors_readers.py", "test_subprocess_javascript.py"),
 }
 
-collect_ignore_glob = [glob for package, globs in NEEDS.items() if not find_spec(package) for glob in globs]
-collect_ignore_glob += [glob for tool, globs in TOOLS.items() if not which(tool) for glob in globs]
+collect_ignore_glob = [f"*/{glob}" for package, globs in NEEDS.items() if not find_spec(package) for glob in globs]
+collect_ignore_glob += [f"*/{glob}" for tool, globs in TOOLS.items() if not which(tool) for glob in globs]
