@@ -1,50 +1,32 @@
-"""`attention-ref certify`: the proven error of every op and rule, in float64 and in float32.
+"""The proven error of every op and rule, in float64 and in float32, and of float64 on every golden vector.
+
+python -m benchmarks.certify normalize.softmax
+python -m benchmarks.certify --vectors
 
 Each op runs on its own examples, of multiples of 1/1024, which every float32 holds. What it returns is compared with
 balls that contain the exact results and gradients of its definition: the errors are upper bounds, not estimates.
 """
 
-import importlib.util
+import argparse
+import sys
 
 import numpy as np
 
-from attention_ref import adjust, layer, mechanism, normalize, score
+import attention_ref as ar
+from attention_ref.cli.vectors import require_package
 from attention_ref.errors import OptionError
 from attention_ref.op.op import did_you_mean
-from attention_ref.pipeline.attention import rules
+from benchmarks import vector_errors
 
-ROOMS = (score, adjust, normalize, layer, mechanism)
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
 BITS = 384
 HEAD = f"{'':39} {'f64 normwise':>15} {'f64 ulps':>15} {'f32 normwise':>15}  proof"
 ROW = f"{'cases':>39}" + f" {'value':>7} {'grad.':>7}" * 3
 
 
-def add_arguments(parser):
-    parser.add_argument("names", nargs="*", metavar="NAME", help="ops and rules (default: all), or part of a name")
-
-
-def run(options):
-    needs("flint", "python-flint", "certify")
-    known = subjects()
-    chosen = {name: op for name, op in known.items() if any(part in name for part in options.names or [""])}
-    if not chosen:
-        raise OptionError(f"there is no op or rule {options.names[0]!r}{did_you_mean(options.names[0], known)}")
-    print(HEAD)
-    print(ROW)
-    proven = [print_row(name, certificate(op)) for name, op in chosen.items()]
-    return 0 if all(proven) else 1
-
-
-def needs(module, package, extra):
-    if importlib.util.find_spec(module) is None:
-        raise OptionError(f"this needs the package {package}: pip install 'attention_ref[{extra}]'")
-
-
 def subjects():
     """Every rule, then every op, by name."""
-    ops = {name: op for room in ROOMS for name, op in room.ops.items()}
-    return {f"rule.{name}": rule for name, rule in rules.items()} | ops
+    return {f"rule.{name}": rule for name, rule in ar.rules.items()} | dict(ar.ops)
 
 
 def print_row(name, found):
@@ -196,3 +178,35 @@ def encloses(derivative, gradients, directions):
     along = sum((product(directions[name], gradients[name]) for name in directions), arb(0))
     narrow = float(along.rad()) < 1e-30 and float(derivative.rad()) < 1e-30
     return bool(derivative.overlaps(along)) and narrow
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser("python -m benchmarks.certify", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="ops and rules (default: all), or part of a name")
+    parser.add_argument("--vectors", action="store_true", help="float64 on every golden vector; no python-flint needed")
+    args = parser.parse_args(argv)
+    if args.vectors:
+        print(*vector_errors.page(), sep="\n")
+        return 0
+    try:
+        require_package("flint", "python-flint", "certify")
+        chosen = matching(args.names)
+    except OptionError as error:
+        parser.error(str(error))
+    print(HEAD)
+    print(ROW)
+    proven = [print_row(name, certificate(op)) for name, op in chosen.items()]
+    return 0 if all(proven) else 1
+
+
+def matching(parts):
+    """The subjects whose names have one of these parts; all of them for no part."""
+    known = subjects()
+    chosen = {name: op for name, op in known.items() if any(part in name for part in parts or [""])}
+    if not chosen:
+        raise OptionError(f"there is no op or rule {parts[0]!r}{did_you_mean(parts[0], known)}")
+    return chosen
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,6 +20,12 @@ sensitive  its terms cancel, or exp enlarges a rounding of the scores: any corre
 HEAD = f"{'':28} {'arrays':>6} {'<= 4':>6} {'underflow':>10} {'zero':>6} {'sensitive':>10} {'worst':>9} {'bound':>9}"
 
 
+def page():
+    """The lines of `python -m benchmarks.certify --vectors`."""
+    yield f"{REASONS}\n"
+    yield from table()
+
+
 def table(folder=form.DATA):
     """The lines of the table."""
     yield HEAD
