@@ -10,8 +10,8 @@ from attention_ref.train.model import DECODERS
 from attention_ref.train.task import ENDING, joined, reverse, translate
 
 TASKS = {"translate": (translate, Settings()), "reverse": (reverse, Settings(width=32, rate=0.01, epochs=18))}
-SHOWN = ("i love you", "she buys the red car", "the man does not see us but i love him")
-LONG = 8
+SENTENCES = ("i love you", "she buys the red car", "the man does not see us but i love him")
+LONG = 8  # words of a sentence: without attention, long ones are what a model fails at (Bahdanau et al. 2015, figure 2)
 
 
 def add_arguments(parser):
@@ -51,8 +51,12 @@ def epochs(args, settings):
 
 
 def examples(task, texts):
-    known = [" ".join(task.source_text(source)) for source, _ in task.held_out[:3]] if task.name == "reverse" else SHOWN
-    return [*known, *(texts or ())]
+    """What is translated at the end: sentences, or words that were held out, and what the user asks for."""
+    if task.name == "reverse":
+        own = [" ".join(task.source_text(source)) for source, _ in task.held_out[:3]]
+    else:
+        own = list(SENTENCES)
+    return own + (texts or [])
 
 
 def print_one(source, target, alpha):
