@@ -19,7 +19,7 @@ from attention_ref.op.op import did_you_mean
 from benchmarks import vector_errors
 
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
-BITS = 384
+BITS = 384  # of the first balls, seven times float64's 53; more are taken until every decision is certain
 HEAD = f"{'':39} {'f64 normwise':>15} {'f64 ulps':>15} {'f32 normwise':>15}  proof"
 ROW = f"{'cases':>39}" + f" {'value':>7} {'grad.':>7}" * 3
 
@@ -29,19 +29,21 @@ def subjects():
     return {f"rule.{name}": rule for name, rule in ar.rules.items()} | dict(ar.ops)
 
 
-def print_row(name, found):
-    numbers = [found[dtype, kind, part] for dtype, kind in MEASURES for part in PARTS]
-    cells = " ".join(f"{shown(x):>7}" for x in numbers)
-    print(f"{name:35} {found['cases']:3} {cells}  {found['proof']}", flush=True)
-    return found["proof"] != "FAILED"
+def print_row(name, errors):
+    numbers = [errors[dtype, kind, part] for dtype, kind in MEASURES for part in PARTS]
+    cells = " ".join(f"{as_text(x):>7}" for x in numbers)
+    print(f"{name:35} {errors['cases']:3} {cells}  {errors['proof']}", flush=True)
+    return errors["proof"] != "FAILED"
 
 
 PARTS = ("value", "gradient")
 MEASURES = (("float64", "normwise"), ("float64", "ulps"), ("float32", "normwise"))
 
 
-def shown(x):
-    return "-" if x is None else f"{x:.2f}" if x < 100 else f"{x:.1e}"
+def as_text(x):
+    if x is None:
+        return "-"
+    return f"{x:.2f}" if x < 100 else f"{x:.1e}"
 
 
 def certificate(op):
@@ -55,9 +57,9 @@ def certificate(op):
     worst = {(*measure, part): None for measure in MEASURES for part in PARTS}
     proofs = []
     for variant in range(len(op.variants)):
-        found, proof = case(op, variant)
+        errors, proof = case(op, variant)
         proofs.append(proof)
-        for key, x in found.items():
+        for key, x in errors.items():
             worst[key] = x if worst[key] is None else max(worst[key], x)
     proof = next(proof for proof in ("FAILED", "dual", "hand, dual") if proof in proofs)
     return worst | {"cases": len(op.variants), "proof": proof}
@@ -158,17 +160,18 @@ def largest(exact):
     return float(np.max(np.abs(exact[np.isfinite(exact)]), initial=0))
 
 
+# An exact 0 comes out of 384 bits as a ball around something near 1e-115, and no example's result is this small.
 TINY = 1e-60
 
 
 def overlap(mine, hand):
-    """Does every ball meet its counterpart, both far narrower than float64's last place?"""
+    """Whether every ball meets its counterpart."""
     pairs = [(a, b) for name in mine for a, b in zip(mine[name].ravel(), hand[name].ravel(), strict=True)]
     return all(a.value.overlaps(b.value) or (a.value.is_nan() and b.value.is_nan()) for a, b in pairs)
 
 
 def encloses(derivative, gradients, directions):
-    """Does the derivative's ball meet <gradient, direction>, both narrow?"""
+    """Whether the derivative's ball meets <gradient, direction>, both narrow."""
     from flint import arb
 
     from attention_ref.oracle.exact.evaluate import product
