@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,40 +110,31 @@ def test_the_page_of_all_commands_is_light():
     assert done.stdout == "[]\n"
 
 
-def test_the_demo_checks_both_and_draws(tmp_path):
-    done = run("demo", "--out", str(tmp_path / "new" / "folder"), PYTHONIOENCODING="utf-8")
+def test_the_demo_checks_both_draws_and_names_the_next_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("demo", "--out", "new/folder", PYTHONIOENCODING="utf-8", PYTHONPATH=os.pathsep.join(sys.path))
     assert done.returncode == 0, done.stderr
     assert done.stderr == b""
     text = done.stdout.decode()
-    file = tmp_path / "new" / "folder" / "kernels.py"
-    assert f"PASSED  {file}:right" in text
-    assert f"FAILED  {file}:wrong" in text
+    assert "PASSED  new/folder/kernels.py:right" in text
+    assert "FAILED  new/folder/kernels.py:wrong" in text
     assert "one key too many" in " ".join(text.split())
-    assert file.with_name("wrong.png").read_bytes().startswith(b"\x89PNG")
-    assert max(map(len, demo.LEAK.splitlines())) <= 100
-
-
-def test_the_command_that_the_demo_names_finds_the_mistake(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(["demo"]) == 0
-    line = capsys.readouterr().out.splitlines()[-1].split()
-    assert line[:2] == ["attention-ref", "check"]
-    assert main([*line[1:], "--cases", "causal,shape-17x17"]) == 1
+    assert max(map(len, text[text.index(demo.LEAK) :].splitlines())) <= 100
+    assert Path("new/folder/wrong.png").read_bytes().startswith(b"\x89PNG")
+    program, *command = text.splitlines()[-1].split()
+    assert program == "attention-ref"
+    assert main([*command, "--cases", "causal,shape-17x17"]) == 1
     assert "one key too many" in capsys.readouterr().out
 
 
-def test_the_demo_says_when_it_misjudges(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "KERNELS", demo.KERNELS.replace("future=1", "future=0"))
+def test_the_demo_checks_what_its_reader_has_made_of_the_file(tmp_path, capsys):
+    mended = demo.KERNELS.replace("future=1", "future=0")
+    (tmp_path / "kernels.py").write_text(mended, encoding="utf-8")
     assert main(["demo", "--out", str(tmp_path)]) == 1
-    assert "FAILED" not in capsys.readouterr().out
-
-
-def test_the_demo_keeps_what_its_reader_has_changed(tmp_path, capsys):
-    changed = demo.KERNELS.replace("future=1", "future=2")
-    (tmp_path / "kernels.py").write_text(changed, encoding="utf-8")
-    assert main(["demo", "--out", str(tmp_path)]) == 0
-    assert "is there already, and is checked as it is" in capsys.readouterr().out
-    assert (tmp_path / "kernels.py").read_text(encoding="utf-8") == changed
+    page = capsys.readouterr().out
+    assert "is there already, and is checked as it is" in page
+    assert "FAILED" not in page
+    assert (tmp_path / "kernels.py").read_text(encoding="utf-8") == mended
 
 
 def test_what_the_demo_says_of_finite_differences_is_true(tmp_path):
