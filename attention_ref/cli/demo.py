@@ -1,6 +1,7 @@
 """`attention-ref demo`: write two attentions to play with, one of them wrong, and check both."""
 
 from pathlib import Path
+from shlex import quote
 
 import attention_ref as ar
 from attention_ref.oracle.run.load import load
@@ -67,13 +68,15 @@ def run(args):
     else:
         file.write_text(KERNELS, encoding="utf-8")
     right, wrong = report(f"{file}:right"), report(f"{file}:wrong")
-    print(f"{right}\n\n{wrong}\n\n{LEAK}\n")
+    print(f"{right}\n\n{wrong}\n")
+    if file.read_text(encoding="utf-8") == KERNELS:
+        print(f"{LEAK}\n")
     if not wrong.passed:
         figure = file.with_name("wrong.png")
         ar.plot.save(wrong.figure()[0], figure)
         print(f"Where it is wrong: {figure}")
     print(f"Next: change {file}, or take a file of your own, and run")
-    print(f"  attention-ref check {file}:wrong --backward {file}:wrong_backward")
+    print(f"  attention-ref check {quote(f'{file}:wrong')} --backward {quote(f'{file}:wrong_backward')}")
     return 0 if right.passed and not wrong.passed else 1
 
 

@@ -134,6 +134,7 @@ def test_the_demo_checks_what_its_reader_has_made_of_the_file(tmp_path, capsys):
     page = capsys.readouterr().out
     assert "is there already, and is checked as it is" in page
     assert "FAILED" not in page
+    assert demo.LEAK not in page
     assert (tmp_path / "kernels.py").read_text(encoding="utf-8") == mended
 
 
