@@ -11,12 +11,12 @@ from attention_ref.backend import kind
 from attention_ref.backend.declare import declared, takes_dlse
 from attention_ref.conformance import libraries
 from attention_ref.errors import OptionError
+from attention_ref.op.progress import watched
 from attention_ref.oracle.bounds import number_formats, precision
 from attention_ref.oracle.cases import long
 from attention_ref.oracle.cases.select import select, words
 from attention_ref.oracle.diagnose.diagnose import diagnose
 from attention_ref.oracle.diagnose.known import explained, vanished
-from attention_ref.oracle.progress import watched
 from attention_ref.oracle.report.report import Report
 from attention_ref.oracle.report.rerun import DIED
 from attention_ref.oracle.run import sampled

@@ -112,19 +112,20 @@ def attention(
         align: the offset: "top_left" is 0, "bottom_right" is keys - queries, or an integer or an integer array
         q_lengths, k_lengths: how many queries and keys are real, over the leading axes by broadcasting
         q_segments, k_segments: integer ids; a query attends to its own segment, a negative id is padding
-        bias: added to the scores behind scale and softcap; -inf forbids
+        bias: added to the scores after scale and softcap; -inf forbids
         alibi_slopes: a slope m for each of the leading axes: `- m * abs(j - (i + offset))`
         relative_table: a row of T5's buckets for each of the leading axes
         relative_max_distance, relative_bidirectional: how T5 puts distances into buckets
         scale: a factor of the scores, instead of the rule's own
         softcap: scores become `softcap * tanh(s / softcap)`
-        sink: a score more in every row, for each of the leading axes, whose weight goes to no key
+        sink: a learned extra score per head that takes weight but has no value
         dropout: (keep, p): the weights kept, and the probability with which they were dropped
         normalize: "softmax", "softmax_off_by_one", "sparsemax", "entmax15", "sigmoid", "double_softmax"
         empty_row: what a row gets that may attend to nothing: "zero", "nan", "uniform", or "raise"
         tile: None: the whole score matrix at once; a number of positions or (queries, keys): tile by tile, without
             alpha and the tape's stages, in memory that grows with the length; "auto": whichever is faster
-        executor: a `concurrent.futures` executor for the tiles; None: threads of their own, as many as there are cores
+        executor: a `concurrent.futures` executor for the tiles; None: an internal thread pool, one
+            thread per core
         out: an array, such as a `numpy.memmap`, that o is written into
         params: the rule's own parameters, such as `w_q` of "additive"
     """

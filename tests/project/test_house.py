@@ -20,9 +20,8 @@ FLOORS = {
     6: ("oracle",),
     7: ("conformance", "vectors"),
     8: ("__init__",),
-    9: ("bench", "demo"),
-    10: ("cli",),
-    11: ("__main__",),
+    9: ("cli",),
+    10: ("__main__",),
 }
 CONTRIBUTING = HOUSE.parent / "CONTRIBUTING.md"
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -12,7 +12,6 @@ import pytest
 import attention_ref as ar
 from attention_ref.cli.main import main
 from attention_ref.vectors import format as form
-from attention_ref.vectors.accuracy import judged, table
 from attention_ref.vectors.integers import draw, draws, fnv1a
 from attention_ref.vectors.lint import lint
 from attention_ref.vectors.notes import NOTES
@@ -179,19 +178,6 @@ def test_nan_passes_only_where_nan_is_right():
     summary = verify(lambda q, k, v: np.full((*q.shape[:-1], v.shape[-1]), np.nan), only=["scaled_dot"])
     assert summary.count("passed") == 0
     assert not summary.passed
-
-
-def test_accuracy_gives_every_error_above_four_a_reason():
-    lines = list(table())
-    assert not [line for line in lines if "WITHOUT" in line]
-    assert len(lines) == 2 * (len(ar.rules) + 1) + 1
-
-
-def test_accuracy_sees_an_error_without_a_reason():
-    right = np.array([1.0, 0.5])
-    assert judged(right + np.array([0, 2e-15]), right, np.full(2, 1e-15), False)[0] == "none"
-    assert judged(right + np.array([0, 2e-15]), right, np.full(2, 3e-15), False)[0] == "sensitive"
-    assert judged(right + np.array([0, 2.0**-53]), right, np.full(2, 1e-15), False)[0] == "fine"
 
 
 def test_arrays_survive_the_files():

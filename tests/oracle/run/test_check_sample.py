@@ -437,9 +437,10 @@ def test_progress_is_shown_on_a_terminal_that_waits(monkeypatch):
     checked(backward=None)
     assert terminal.getvalue() == ""
     monkeypatch.setattr("attention_ref.op.progress.PATIENCE", 0.0)
+    monkeypatch.setattr("attention_ref.op.progress.PAUSE", 0.0)
     checked(backward=None)
-    assert "attention: 50 %" in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r" + " " * 20 + "\r")
+    assert f"\r{'█' * 16}{'·' * 16} 2/4 attention" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K")
 
 
 def test_an_interrupt_ends_the_check_and_leaves_no_thread():

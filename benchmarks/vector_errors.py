@@ -1,15 +1,15 @@
 """The float64 path's proven error on every vector, by rule: what it is compared with is exact, correctly rounded."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 
-from attention_ref.pipeline.rule import rules
+import attention_ref as ar
 from attention_ref.vectors import format as form
 from attention_ref.vectors.verify import arguments, bound_of
 
 U = 2.0**-53
-MOST = 4
+FINE = 4  # units: a value rounded a few times on its way; what is above it needs a reason
 REASONS = """\
 error: max |got - exact| / max |exact| over an array, in units of 2^-53.
 More than 4 has one of three reasons:
@@ -20,35 +20,42 @@ sensitive  its terms cancel, or exp enlarges a rounding of the scores: any corre
 HEAD = f"{'':28} {'arrays':>6} {'<= 4':>6} {'underflow':>10} {'zero':>6} {'sensitive':>10} {'worst':>9} {'bound':>9}"
 
 
+def page():
+    """The lines of `python -m benchmarks.certify --vectors`."""
+    yield f"{REASONS}\n"
+    yield from table()
+
+
 def table(folder=form.DATA):
     """The lines of the table."""
     yield HEAD
-    large, found = form.load_large(folder), {}
+    large = form.load_large(folder)
+    judgments = defaultdict(list)
     for file, group, test in form.vectors(folder):
         if test["result"] != "invalid":
-            for kind, row in rows(rules[group["rule"]], test, large):
-                found.setdefault((file, kind), []).append(row)
-    for (file, kind), several in found.items():
-        yield line(f"{file} {kind}", several)
+            for kind, judgment in judged_arrays(ar.rules[group["rule"]], test, large):
+                judgments[file, kind].append(judgment)
+    for (file, kind), judgments_of_kind in judgments.items():
+        yield line(f"{file} {kind}", judgments_of_kind)
 
 
-def line(label, several):
-    count = Counter(reason for reason, _, _ in several)
-    worst, limit = max(
-        ((error, limit) for reason, error, limit in several if reason in ("fine", "sensitive")), default=(0, 0)
-    )
-    cells = f"{len(several):6} {count['fine']:6} {count['underflow']:10} {count['zero']:6} {count['sensitive']:10}"
-    return f"{label:28} {cells} {worst:9.3g} {limit:9.3g}" + f"  {count['none']} WITHOUT A REASON" * bool(count["none"])
+def line(label, judgments):
+    count = Counter(reason for reason, _, _ in judgments)
+    explained = [(error, limit) for reason, error, limit in judgments if reason in ("fine", "sensitive")]
+    worst, limit = max(explained, default=(0, 0))
+    cells = f"{len(judgments):6} {count['fine']:6} {count['underflow']:10} {count['zero']:6} {count['sensitive']:10}"
+    text = f"{label:28} {cells} {worst:9.3g} {limit:9.3g}"
+    return f"{text}  {count['none']} WITHOUT A REASON" if count["none"] else text
 
 
-def rows(rule, test, large):
+def judged_arrays(rule, test, large):
     """(kind, (reason, error, bound)) of each result and gradient of a test."""
     inputs, options = arguments(test, large)
     value, tape = rule.forward(**inputs, **options)
     cotangents = form.tree(test["cotangents"], large)
     grads = rule.backward(tuple(cotangents.get(name) for name in ("o", "alpha", "lse")), **tape)
-    found = {"results": dict(zip(("o", "alpha", "lse"), value, strict=True)), "gradients": grads}
-    for kind, arrays in found.items():
+    computed = {"results": dict(zip(("o", "alpha", "lse"), value, strict=True)), "gradients": grads}
+    for kind, arrays in computed.items():
         for name, entry in test["expected"][kind].items():
             right = form.decoded(entry, large)
             limit = bound_of(test["bounds"]["f64"][kind][name], right.shape, large)
@@ -66,5 +73,8 @@ def judged(got, right, limit, subnormal):
     if size == 0:
         return "zero", np.inf, np.inf
     worst, most = (float(x / size / U) for x in (worst, np.max(limit[finite], initial=0)))
-    reason = "fine" if worst <= MOST else "underflow" if subnormal else "sensitive" if worst <= most else "none"
-    return reason, worst, most
+    if worst <= FINE:
+        return "fine", worst, most
+    if subnormal:
+        return "underflow", worst, most
+    return "sensitive" if worst <= most else "none", worst, most
