@@ -62,7 +62,7 @@ def parser(argv=()):
     raw = argparse.RawDescriptionHelpFormatter
     text = "check an attention function against the oracle"
     check.add_check(commands.add_parser("check", help=text, formatter_class=raw))
-    check.add_cases(commands.add_parser("cases", help="list the cases, and the bug that each is there to catch"))
+    check.add_cases(commands.add_parser("cases", help="list the cases, and the bug that each catches"))
     check.add_explain(commands.add_parser("explain", help="print a case: its inputs and what should come out"))
     matrix.add_matrix(commands.add_parser("matrix", help="check every preset that can run here"))
     add = commands.add_parser("power", help="plant faults in correct kernels and see which a check finds and names")

@@ -1,4 +1,4 @@
-"""A case in words and numbers: what goes in, which bug it is there for, what should come out."""
+"""A case in words and numbers: what goes in, which bug it catches, what should come out."""
 
 from textwrap import fill
 
@@ -26,7 +26,7 @@ def explain(name, rule="scaled_dot", dtype="float32", seed=0):
         near = near if near.startswith("; did") else "; attention-ref cases full lists them"
         raise OptionError(f"there is no case {name!r}{near}")
     case, rule, fmt = CASES[name], find(rule), number_formats.find(dtype)
-    lines = [name + f"   [{', '.join(case.flags)}]" * bool(case.flags), paragraph(f"there to catch: {case.why}")]
+    lines = [name + f"   [{', '.join(case.flags)}]" * bool(case.flags), paragraph(f"Catches: {case.why}")]
     unfit = case.unfit(rule)
     if unfit:
         return "\n".join([*lines, paragraph(unfit)])
