@@ -48,8 +48,16 @@ class Tensor:
         return math.prod(self.shape) * STORAGE[self.dtype].itemsize
 
 
-def encode(arrays: dict[str, tuple[str, np.ndarray]], metadata: dict[str, str] | None = None) -> bytes:
-    """The bytes of a file with these arrays, {name: (dtype, array)}, in their order."""
+def encode(
+    arrays: dict[str, tuple[str, np.ndarray]],
+    metadata: dict[str, str] | None = None,
+    separators: tuple[str, str] = (", ", ": "),
+) -> bytes:
+    """The bytes of a file with these arrays, {name: (dtype, array)}, in their order.
+
+    `separators` are those of the header's JSON. Programs that read it by hand, as examples/kernel.c does, rely on the
+    spaces; the published vectors have none.
+    """
     header: dict[str, dict] = {}
     if metadata is not None:
         header["__metadata__"] = metadata
@@ -59,7 +67,7 @@ def encode(arrays: dict[str, tuple[str, np.ndarray]], metadata: dict[str, str] |
         header[name] = {"dtype": dtype, "shape": list(x.shape), "data_offsets": [at, at + len(content)]}
         parts.append(content)
         at += len(content)
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json.dumps(header, separators=separators).encode()
     text += b" " * (-len(text) % 8)  # so that the arrays are aligned
     return b"".join([struct.pack("<Q", len(text)), text, *parts])
 

@@ -7,7 +7,7 @@ from attention_ref.errors import OptionError
 from attention_ref.op.op import did_you_mean
 from attention_ref.oracle.exact.certify import needs
 from attention_ref.pipeline.attention import rules
-from attention_ref.vectors import format as form
+from attention_ref.vectors import encoding
 from attention_ref.vectors import verify as verifier
 from attention_ref.vectors.accuracy import REASONS, table
 from attention_ref.vectors.candidate import candidate_of
@@ -45,7 +45,9 @@ def add_arguments(parser):
     add.add_argument("--onnx", metavar="DIR", required=True, help="model.onnx and test_data_set_0/ for each vector")
     add.set_defaults(act=export)
     for add in actions.choices.values():
-        add.add_argument("--data", default=form.DATA, type=Path, metavar="DIR", help="other vectors than the package's")
+        add.add_argument(
+            "--data", default=encoding.DATA, type=Path, metavar="DIR", help="other vectors than the package's"
+        )
 
 
 def run(options):
@@ -54,8 +56,8 @@ def run(options):
 
 def print_list(options):
     total, used = 0, {}
-    for name in form.names(options.data):
-        body = form.load(name, options.data)
+    for name in encoding.names(options.data):
+        body = encoding.load(name, options.data)
         total += body["numberOfTests"]
         print(f"{name:20} {body['numberOfTests']:4}  {', '.join(group['type'] for group in body['testGroups'])}")
         for group in body["testGroups"]:

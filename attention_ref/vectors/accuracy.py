@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 
 from attention_ref.pipeline.attention import rules
-from attention_ref.vectors import format as form
-from attention_ref.vectors.verify import arguments, bound_of
+from attention_ref.vectors import encoding
+from attention_ref.vectors.verify import arguments
 
 U = 2.0**-53
 MOST = 4
@@ -20,11 +20,11 @@ sensitive  its terms cancel, or exp enlarges a rounding of the scores: any corre
 HEAD = f"{'':28} {'arrays':>6} {'<= 4':>6} {'underflow':>10} {'zero':>6} {'sensitive':>10} {'worst':>9} {'bound':>9}"
 
 
-def table(folder=form.DATA):
+def table(folder=encoding.DATA):
     """The lines of the table."""
     yield HEAD
-    large, found = form.load_large(folder), {}
-    for file, group, test in form.vectors(folder):
+    large, found = encoding.load_large(folder), {}
+    for file, group, test in encoding.vectors(folder):
         if test["result"] != "invalid":
             for kind, row in rows(rules[group["rule"]], test, large):
                 found.setdefault((file, kind), []).append(row)
@@ -45,13 +45,13 @@ def rows(rule, test, large):
     """(kind, (reason, error, bound)) of each result and gradient of a test."""
     inputs, options = arguments(test, large)
     value, tape = rule.forward(**inputs, **options)
-    cotangents = form.tree(test["cotangents"], large)
+    cotangents = encoding.tree(test["cotangents"], large)
     grads = rule.backward(tuple(cotangents.get(name) for name in ("o", "alpha", "lse")), **tape)
     found = {"results": dict(zip(("o", "alpha", "lse"), value, strict=True)), "gradients": grads}
     for kind, arrays in found.items():
         for name, entry in test["expected"][kind].items():
-            right = form.decoded(entry, large)
-            limit = bound_of(test["bounds"]["f64"][kind][name], right.shape, large)
+            right = encoding.decoded(entry, large)
+            limit = encoding.decoded_bound(test["bounds"]["f64"][kind][name], right.shape, large)
             yield kind, judged(arrays[name], right, limit, "Subnormal" in test["flags"])
 
 

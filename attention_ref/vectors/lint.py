@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_ref.pipeline.attention import rules
-from attention_ref.vectors import format as form
+from attention_ref.vectors import encoding
 from attention_ref.vectors.notes import NOTES, flags_of
 
 KINDS: dict[str, Any] = {
@@ -19,15 +19,15 @@ KINDS: dict[str, Any] = {
 }
 
 
-def lint(folder=form.DATA):
+def lint(folder=encoding.DATA):
     """Everything that is wrong, a sentence each."""
     folder = Path(folder)
     manifest = json.loads((folder / "MANIFEST.json").read_bytes())
     wrong = list(schema_errors(manifest, load_schema(folder, "manifest"), "MANIFEST.json"))
     wrong += hash_errors(folder, manifest)
-    schema, large = load_schema(folder, "vectors"), form.load_large(folder)
-    for name in form.names(folder):
-        body = form.load(name, folder)
+    schema, large = load_schema(folder, "vectors"), encoding.load_large(folder)
+    for name in encoding.names(folder):
+        body = encoding.load(name, folder)
         found = list(schema_errors(body, schema, name))
         wrong += found or file_errors(name, body, large)
     return wrong
@@ -39,7 +39,7 @@ def load_schema(folder, name):
 
 def hash_errors(folder, manifest):
     hashes = {
-        path.relative_to(folder).as_posix(): form.digest(path.read_bytes())
+        path.relative_to(folder).as_posix(): encoding.digest(path.read_bytes())
         for path in folder.rglob("*")
         if path.is_file() and path.name != "MANIFEST.json"
     }
@@ -48,7 +48,7 @@ def hash_errors(folder, manifest):
     for name in sorted(hashes.keys() & manifest["files"].keys()):
         if hashes[name] != manifest["files"][name]:
             yield f"{name} has not the hash of the manifest"
-    if form.content_hash(manifest["files"]) != manifest["content"]:
+    if encoding.content_hash(manifest["files"]) != manifest["content"]:
         yield "the content hash is not that of the files"
 
 
@@ -85,7 +85,7 @@ def test_errors(group, test, large):
         return
     if (test["result"] == "acceptable") != ("alternatives" in test):
         yield "a test is acceptable exactly if it has alternatives"
-    inputs, cotangents = (form.tree(test[part], large) for part in ("inputs", "cotangents"))
+    inputs, cotangents = (encoding.tree(test[part], large) for part in ("inputs", "cotangents"))
     right = flags_of(rules[group["rule"]], inputs, test["options"], cotangents)
     if right != test["flags"]:
         yield f"the flags {sorted(set(right) ^ set(test['flags']))} are untrue or missing"
@@ -99,7 +99,7 @@ def answer_errors(want, inputs, large):
     if sorted(expected["gradients"]) != sorted(floating):
         yield "there is not one gradient for every floating-point input"
     for name, entry in expected["gradients"].items():
-        if name in inputs and form.decoded(entry, large).shape != inputs[name].shape:
+        if name in inputs and encoding.decoded(entry, large).shape != inputs[name].shape:
             yield f"the gradient of {name} has not its shape"
     for model, bounds in want["bounds"].items():
         for kind in ("results", "gradients"):
@@ -107,7 +107,7 @@ def answer_errors(want, inputs, large):
                 yield f"the bounds of {model} are not those of the {kind}"
             for name, entry in bounds[kind].items():
                 known = isinstance(entry, str) and name in expected[kind]
-                if known and len(entry) != 4 * form.decoded(expected[kind][name], large).size:
+                if known and len(entry) != 4 * encoding.decoded(expected[kind][name], large).size:
                     yield f"the bounds of {model} for {name} are not as many as the numbers"
 
 

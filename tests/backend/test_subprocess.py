@@ -59,7 +59,7 @@ WRITE = "sys.stdout.buffer.write({})"
             "what it wrote has 'o' in the dtype 'F31'; known are F64",
         ),
         (
-            WRITE.format("out.replace(b'[2,3,', b'[2,2,')"),
+            WRITE.format("out.replace(b'[2, 3, ', b'[2, 2, ')"),
             "error",
             r"what it wrote has \d+ bytes for 'o', which is not its shape",
         ),
@@ -126,4 +126,4 @@ def test_arrays_in_the_same_bytes_are_refused():
     content = wire.encode({"a": x, "b": x, "c": x[:0]}, {})
     assert len(wire.decode(content)[0]) == 3
     with pytest.raises(ValueError, match="has 'a' and 'b' in the same bytes"):
-        wire.decode(content.replace(b"[24,48]", b"[ 8,32]"))
+        wire.decode(content.replace(b"[24, 48]", b"[ 8, 32]"))
