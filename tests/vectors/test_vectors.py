@@ -68,10 +68,10 @@ FAULTS = {
     "numberOfTests is 7": lambda body: body.update(numberOfTests=7),
     "wrongly or not": lambda body: body["notes"].pop("Mask"),
     "the note Mask was changed": lambda body: body["notes"]["Mask"].update(description="?"),
-    "lacks comment": lambda body: first(body).pop("comment"),
-    "has color, which it may not": lambda body: first(body).update(color="red"),
-    "none of ['valid', 'invalid', 'acceptable']": lambda body: first(body).update(result="fine"),
-    "is none of what it may be": lambda body: first(body)["inputs"]["q"].update(bits="xyz"),
+    "testGroups/0/tests/0: 'comment' is a required property": lambda body: first(body).pop("comment"),
+    "('color' was unexpected)": lambda body: first(body).update(color="red"),
+    "'fine' is not one of ['valid', 'invalid', 'acceptable']": lambda body: first(body).update(result="fine"),
+    "inputs/q: fits none of the forms": lambda body: first(body)["inputs"]["q"].update(bits="xyz"),
     "not as many as the numbers": lambda body: first(body)["bounds"]["f32"]["results"].update(o="3c80"),
     "not one gradient for every": lambda body: first(body)["expected"]["gradients"].pop("q"),
     "acceptable exactly if": lambda body: first(body).update(result="acceptable"),
@@ -82,6 +82,12 @@ FAULTS = {
 @pytest.mark.parametrize("said", FAULTS)
 def test_lint_finds_a_planted_fault(tmp_path, said):
     assert said in damaged(tmp_path, FAULTS[said])
+
+
+def test_lint_needs_a_package_and_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    with pytest.raises(ar.OptionError, match="pip install jsonschema"):
+        lint()
 
 
 def test_lint_finds_a_changed_byte(tmp_path):
