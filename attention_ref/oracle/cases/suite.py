@@ -9,49 +9,41 @@ from itertools import combinations
 from attention_ref.oracle.cases.case import GROUPED, PACKED, SMALL, SQUARE, TALL, TILED, WIDE, Size, case
 from attention_ref.oracle.cases.stress import LAYOUTS, POISONS, VALUES
 
-# Two lines a case, which the formatter would make three to ten: the call, and below it what it catches.
-# fmt: off
+
+def shape(queries, keys, catches):
+    return case(f"shape-{queries}x{keys}", Size(queries, keys), catches=catches, flags=("Shape",))
+
+
+def width(of_keys, of_values, catches):
+    size = Size(17, 19, of_keys, of_values)
+    return case(f"width-{of_keys}x{of_values}", size, catches=catches, flags=("Shape",))
+
+
+# Around the tiles of kernels, and far from square.
 SHAPES = [
-    case("shape-1x1", Size(1, 1), flags=("Shape",),
-         catches="a softmax over one key must give weight 1, not 0/0"),
-    case("shape-1x67", Size(1, 67), flags=("Shape",),
-         catches="decoding: one query against a cache; a kernel that assumes at least a tile of queries"),
-    case("shape-2x16", Size(2, 16), flags=("Shape",),
-         catches="queries below a tile against exactly one tile of keys"),
-    case("shape-15x15", Size(15, 15), flags=("Shape",),
-         catches="one less than a tile: a tail that is loaded whole reads past the end"),
-    case("shape-16x16", Size(16, 16), flags=("Shape",),
-         catches="exactly one tile: a loop that runs one time too often or not at all"),
-    case("shape-17x17", Size(17, 17), flags=("Shape",),
-         catches="one more than a tile: a tail of one row and one key, forgotten or not masked"),
-    case("shape-35x35", Size(35, 35), flags=("Shape",),
-         catches="two tiles and a tail: the rescaling between tiles and the tail together"),
-    case("shape-63x64", Size(63, 64), flags=("Shape",),
-         catches="one query less than a tile of 64, keys exactly one"),
-    case("shape-64x65", Size(64, 65), flags=("Shape",),
-         catches="queries exactly one tile of 64, one key more"),
-    case("shape-65x63", Size(65, 63), flags=("Shape",),
-         catches="queries and keys on either side of 64: the two tails exchanged"),
-    case("shape-131x67", Size(131, 67), flags=("Shape",),
-         catches="several tiles of queries: every tile after the first must start its running maximum anew"),
-    case("shape-3x131", Size(3, 131), flags=("Shape",),
-         catches="far fewer queries than keys: a transposed grid"),
-    case("shape-131x5", Size(131, 5), flags=("Shape",),
-         catches="far fewer keys than queries: gradients of k and v summed over many tiles"),
-    case("width-8x16", Size(17, 19, 8, 16), flags=("Shape",),
-         catches="a width below a vector register"),
-    case("width-40x80", Size(17, 19, 40, 80), flags=("Shape",),
-         catches="widths that are no power of two, values wider than keys: padding that leaks into the sums"),
-    case("width-64x128", Size(17, 19, 64, 128), flags=("Shape",),
-         catches="values wider than keys: an accumulator sized by the width of q; scale by the wrong width"),
-    case("width-128x64", Size(17, 19, 128, 64), flags=("Shape",),
-         catches="values narrower than keys: the width of k written where that of v belongs"),
-    case("width-256x32", Size(17, 19, 256, 32), flags=("Shape",),
-         catches="the widest head: partial sums over the width"),
-    case("width-1x1", Size(17, 19, 1, 1), flags=("Shape",),
-         catches="a width of one"),
+    shape(1, 1, "a softmax over one key must give weight 1, not 0/0"),
+    shape(1, 67, "decoding: one query against a cache; a kernel that assumes at least a tile of queries"),
+    shape(2, 16, "queries below a tile against exactly one tile of keys"),
+    shape(15, 15, "one less than a tile: a tail that is loaded whole reads past the end"),
+    shape(16, 16, "exactly one tile: a loop that runs one time too often or not at all"),
+    shape(17, 17, "one more than a tile: a tail of one row and one key, forgotten or not masked"),
+    shape(35, 35, "two tiles and a tail: the rescaling between tiles and the tail together"),
+    shape(63, 64, "one query less than a tile of 64, keys exactly one"),
+    shape(64, 65, "queries exactly one tile of 64, one key more"),
+    shape(65, 63, "queries and keys on either side of 64: the two tails exchanged"),
+    shape(131, 67, "several tiles of queries: every tile after the first must start its running maximum anew"),
+    shape(3, 131, "far fewer queries than keys: a transposed grid"),
+    shape(131, 5, "far fewer keys than queries: gradients of k and v summed over many tiles"),
+    width(8, 16, "a width below a vector register"),
+    width(40, 80, "widths that are no power of two, values wider than keys: padding that leaks into the sums"),
+    width(64, 128, "values wider than keys: an accumulator sized by the width of q; scale by the wrong width"),
+    width(128, 64, "values narrower than keys: the width of k written where that of v belongs"),
+    width(256, 32, "the widest head: partial sums over the width"),
+    width(1, 1, "a width of one"),
 ]
 
+# Two lines a case, which the formatter would make three to ten: the call, and below it what it catches.
+# fmt: off
 MASKS = [
     case("causal", SQUARE, causal=True,
          catches="the diagonal itself: j < i for j <= i, or a mask that is not there"),
@@ -223,7 +215,7 @@ HEADS = [
 
 
 def grid():
-    """Sizes around the tiles of kernels, 32, 64 and 128, and widths in more than one tile; long sums."""
+    """Sizes around tiles of 32, 64 and 128, widths in more than one tile, and long sums."""
     for block in (32, 64, 128):
         for queries in (1, block - 1, block, block + 1, 2 * block + 3):
             for keys in (block - 1, block + 1, 2 * block + 3):
@@ -234,10 +226,10 @@ def grid():
                     flags=("Shape",),
                     core=False,
                 )
-    for width in (8, 16, 32, 64, 96, 128, 192, 256):
-        size = Size(131, 67, width, max(8, width // 2))
-        catches = f"a width of {width} in more than one tile"
-        yield case(f"wide-{width}", size, catches=catches, flags=("Shape",), core=False)
+    for of_keys in (8, 16, 32, 64, 96, 128, 192, 256):
+        size = Size(131, 67, of_keys, max(8, of_keys // 2))
+        catches = f"a width of {of_keys} in more than one tile"
+        yield case(f"wide-{of_keys}", size, catches=catches, flags=("Shape",), core=False)
     catches = "long sums: an error that grows with the number of keys shows against a bound that does not"
     yield case("long-259x1031", Size(259, 1031, 64, 64, heads=2), catches=catches, flags=("Shape",), core=False)
 
