@@ -11,7 +11,7 @@ from attention_ref.bench.contenders import contenders
 from attention_ref.bench.machine import limit, rates
 from attention_ref.bench.memory import peak
 from attention_ref.errors import OptionError
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 
 OURS = "tiled"
 PAUSE, QUICK, SLOW = 0.3, 0.3, 2.0  # seconds

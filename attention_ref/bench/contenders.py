@@ -4,7 +4,8 @@ import numpy as np
 
 from attention_ref.backend.keras import Keras
 from attention_ref.bench.bare import Bare
-from attention_ref.pipeline.attention import attention, find
+from attention_ref.pipeline.attention import attention
+from attention_ref.pipeline.rule import find
 
 
 def contenders(arrays, rule, causal, backward):

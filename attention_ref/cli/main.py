@@ -144,11 +144,11 @@ def print_mechanisms(options):
 
 def print_entry(name, op, signature):
     """Name, first line of the docstring, formula, signature, source, and the slip where there is one."""
-    print(f"\n{name}" + "  (a slip of the pen, kept as written)" * bool(op.slip))
+    print(f"\n{name}" + "  (an erratum, kept as printed)" * bool(op.erratum))
     print(fill(op.doc.partition("\n")[0], "  ", "  "))
     rows = {"formula": readable(op.formula), "signature": signature, "source": op.source}
-    if op.slip:
-        rows["slip"] = op.slip
+    if op.erratum:
+        rows["erratum"] = op.erratum
     for label, text in rows.items():
         print(fill(text, f"  {label:11}", " " * 13))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from attention_ref.errors import OptionError
 from attention_ref.op.op import did_you_mean
 from attention_ref.oracle.exact.certify import needs
-from attention_ref.pipeline.attention import rules
+from attention_ref.pipeline.rule import rules
 from attention_ref.vectors import encoding
 from attention_ref.vectors import verify as verifier
 from attention_ref.vectors.accuracy import REASONS, table

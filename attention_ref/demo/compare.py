@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attention_ref.pipeline.attention import attention, rules
+from attention_ref.pipeline.attention import attention
+from attention_ref.pipeline.rule import rules
 
 TOLERANCE = 1e-12
 """Of a result's largest value; correct float64 programs differ here by a few 1e-16."""

@@ -23,7 +23,8 @@ from attention_ref.oracle.run import sampled
 from attention_ref.oracle.run.adapt import adapt
 from attention_ref.oracle.run.load import name_of
 from attention_ref.oracle.run.runner import CaseRun, Job, run
-from attention_ref.pipeline.attention import attention, find
+from attention_ref.pipeline.attention import attention
+from attention_ref.pipeline.rule import find
 
 MODELS = ("onnx", "onnxruntime")  # backends whose candidates are models
 LONG = 100

@@ -23,7 +23,7 @@ from attention_ref.oracle.diagnose.observation import BACKWARD, FORWARD, RESULTS
 from attention_ref.oracle.progress import watched
 from attention_ref.oracle.run.compare import Wanted, compare
 from attention_ref.oracle.run.truth import Truth
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 
 VERSION = 1
 MANY = 20  # faults, from which a bar is shown

@@ -1,7 +1,7 @@
 """Forward mode and second order of any op, or of any rule by its name, by complex step."""
 
 from attention_ref.op import autograd
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 
 
 def jvp(op, inputs, tangents):

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from attention_ref.pipeline.attention import rules
+from attention_ref.pipeline.rule import rules
 from attention_ref.vectors import encoding
 from attention_ref.vectors.verify import arguments
 

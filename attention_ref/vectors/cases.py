@@ -6,7 +6,7 @@ from math import inf, nan
 
 import numpy as np
 
-from attention_ref.pipeline.attention import rules
+from attention_ref.pipeline.rule import rules
 from attention_ref.vectors.integers import draw
 
 SIZES = {"i": 3, "j": 5, "d": 3, "c": 4, "e": 2, "x": 2, "n": 8}

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from attention_ref.errors import OptionError
-from attention_ref.pipeline.attention import rules
+from attention_ref.pipeline.rule import rules
 from attention_ref.vectors import encoding
 from attention_ref.vectors.notes import NOTES, flags_of
 

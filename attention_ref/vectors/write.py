@@ -11,7 +11,7 @@ import numpy as np
 
 from attention_ref.errors import OptionError
 from attention_ref.oracle.bounds.bound import bound
-from attention_ref.pipeline.attention import rules
+from attention_ref.pipeline.rule import rules
 from attention_ref.vectors import encoding
 from attention_ref.vectors.cases import LARGE, REFUSED, SIZES, Case, cases
 from attention_ref.vectors.integers import draw

@@ -30,7 +30,7 @@ def test_the_catalog_shows_every_entry(command, names, capsys):
     assert {line.split()[0] for line in lines[2:] if line[:1].strip()} >= set(names)
     for label in ("formula", "signature", "source"):
         assert sum(line.startswith(f"  {label:11}") for line in lines) == len(names)
-    assert sum(line.startswith(f"  {'slip':11}") for line in lines) == sum(bool(op.slip) for op in names.values())
+    assert sum(line.startswith(f"  {'erratum':11}") for line in lines) == sum(bool(op.erratum) for op in names.values())
 
 
 def test_all_is_both(capsys):

@@ -12,7 +12,7 @@ import pytest
 
 import attention_ref as ar
 from attention_ref.op.op import discover
-from attention_ref.pipeline.attention import rules_in
+from attention_ref.pipeline.rule import rules_in
 
 DISTANCE = '''
 """Distance: a key is the better the nearer it is to the query, as in a Gaussian kernel."""

@@ -11,7 +11,7 @@ from autograd import grad
 
 import attention_ref as ar
 from attention_ref import score
-from attention_ref.pipeline.attention import rules_in
+from attention_ref.pipeline.rule import rules_in
 
 CONTRIBUTING = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 LEADING = {"q": (2, 1), "k": (3,), "v": (2, 3)}

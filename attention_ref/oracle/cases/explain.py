@@ -13,7 +13,7 @@ from attention_ref.oracle.cases.option_values import RECIPES
 from attention_ref.oracle.cases.suite import CASES
 from attention_ref.oracle.cases.value_families import FAMILIES
 from attention_ref.oracle.run.truth import Truth
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 
 WIDTH = 100
 SHOWN = 4  # numbers of an array: what fits beside its name and shape

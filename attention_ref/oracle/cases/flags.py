@@ -72,7 +72,7 @@ FLAGS = (
     both("EmptyRow", gives("empty_row"), vector_name="EmptyRowOption"),
     of_cases("Normalize", gives("normalize")),
     of_vectors("Normalizer", lambda facts: facts.normalize != "softmax"),
-    of_vectors("SlipOfThePen", lambda facts: bool(facts.rule.slip)),
+    of_vectors("SlipOfThePen", lambda facts: bool(facts.rule.erratum)),
     # Shapes.
     both("GQA", lambda call: 1 < call.size.key_heads < call.size.heads, vector_name="GroupedHeads"),
     both("MQA", lambda call: 1 == call.size.key_heads < call.size.heads, vector_name="MultiQuery"),

@@ -11,7 +11,7 @@ import numpy as np
 from attention_ref import adjust, layer, mechanism, normalize, score
 from attention_ref.errors import OptionError
 from attention_ref.op.op import did_you_mean
-from attention_ref.pipeline.attention import rules
+from attention_ref.pipeline.rule import rules
 
 ROOMS = (score, adjust, normalize, layer, mechanism)
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}

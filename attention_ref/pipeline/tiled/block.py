@@ -9,8 +9,8 @@ import numpy as np
 
 from attention_ref.adjust import scale
 from attention_ref.layer import dropout
-from attention_ref.op.arrays import reduce_to
-from attention_ref.pipeline.pipeline import RENAMED, finite
+from attention_ref.op.arrays import finite, reduce_to
+from attention_ref.pipeline.recorder import Recorder, Reverse
 from attention_ref.pipeline.tiled.plan import key_tiles
 
 PLACED, PLACES_BYTES = {"bias", "alibi_slopes", "relative_table"}, 2**23
@@ -116,17 +116,14 @@ class Block:
                 yield keys, given, place
 
     def scores(self, keys, given, place):
-        """(the scores of a tile as they go into the normalizer, free to be written over; the steps)"""
-        pipeline = self.cell.pipeline
+        """(the scores of a tile as they go into the normalizer, free to be written over; the recorder)"""
+        pipeline, recorder = self.cell.pipeline, Recorder()
         allowed = None if place.allowed is None or self.surely_finite(keys, given) else place.allowed
-        s, _, steps = pipeline.scored(self.q, given["k"], allowed, given)
-        if self.factor is not None and not self.early:
-            s, taped = scale.forward(s, pipeline.factor(given["q"], given))
-            steps["scaled"] = scale, taped
-        for name, op, arguments in pipeline.adjustments(self.q, place, given):
-            s, taped = op.forward(s, **arguments)
-            steps[name] = op, taped
-        return s, steps
+        s = pipeline.scored(recorder, self.q, given["k"], allowed, given)
+        factor = None if self.early or self.factor is None else pipeline.factor(given["q"], given)
+        s = pipeline.adjusted(recorder, s, factor, place, given)
+        recorder.shown.clear()  # nobody looks at a tile's stages, and backward keeps what it needs
+        return s, recorder
 
     def seeing(self, stop):
         """Which queries may attend to any key, as [... i 1]."""
@@ -158,10 +155,10 @@ class Block:
     def norms(self):
         return normed(self.cell.pipeline.score, self.q)
 
-    def free(self, s, steps):
+    def free(self, s, recorder):
         """The scores at all the leading axes, in an array that nobody else holds."""
         shape = (*self.shape, s.shape[-1])
-        if s.shape == shape and s.flags.owndata and not held(s, steps):
+        if s.shape == shape and s.flags.owndata and not held(s, recorder):
             return s
         return np.array(np.broadcast_to(s, shape), self.cell.dtype)
 
@@ -187,22 +184,18 @@ def normed(score, x):
     return norms, float(np.max(norms, initial=0))
 
 
-def held(s, steps):
+def held(s, recorder):
     """Does one of the steps hold this array in its tape?"""
-    for _, taped in steps.values():
+    for _, taped in recorder.steps.values():
         for x in taped.values():
             if x is s:
                 return True
     return False
 
 
-def through(steps, ds, shape):
+def through(recorder, ds, shape):
     """The gradients of a tile's arguments, from that of its scores: the steps in reverse."""
-    grads, ds = {}, reduce_to(ds, shape)
-    for name, (op, taped) in reversed(steps.items()):
-        here = op.backward(ds, **taped)
-        if name != "score":
-            ds = here.pop(next(iter(here)))
-            here = {RENAMED.get(name, name): gradient for name, gradient in here.items()}
-        grads |= here
-    return grads
+    back, ds = Reverse(recorder), reduce_to(ds, shape)
+    for name in reversed(recorder.steps):
+        ds = back.undo(name, ds)
+    return back.grads | {"q": ds}

@@ -7,8 +7,10 @@ from math import prod
 import numpy as np
 
 from attention_ref.errors import OptionError
+from attention_ref.op.protocol import optional
 from attention_ref.pipeline.heads import groups
 from attention_ref.pipeline.place import Place
+from attention_ref.pipeline.recorder import has_lse
 from attention_ref.pipeline.tiled import memory
 from attention_ref.pipeline.tiled.block import PLACED, Cell, Sendable
 from attention_ref.pipeline.tiled.cut import Cutter
@@ -59,20 +61,20 @@ class Problem(Sendable):
 
     def bytes_kept(self):
         """How many bytes a row of scores takes if its exponentials wait for backward; 0 where they cannot."""
-        simple = self.keeps and self.exponential and not hasattr(self.pipeline.score, "HIDDEN")
+        simple = self.keeps and self.exponential and not getattr(self.pipeline.score, "HIDDEN", None)
         return self.dtype.itemsize * self.place.keys if simple else 0
 
     @property
     def exponential(self):
         """Whether the weights are exponentials of the score itself, but for its scale."""
-        return hasattr(self.normalizer, "LSE") and not ADJUSTED & self.given.keys()
+        return has_lse(self.normalizer) and not ADJUSTED & self.given.keys()
 
     @property
     def outputs(self):
         """{name: shape} of what forward gives."""
         rows = (*self.leading, self.place.queries)
         out = {"o": (*rows, self.given["v"].shape[-1])}
-        if hasattr(self.normalizer, "LSE"):
+        if has_lse(self.normalizer):
             out["lse"] = rows
         if self.options.get("empty_row", "zero") != "zero":
             out["empty"] = rows
@@ -149,7 +151,7 @@ def refusal(pipeline, given):
     if not pipeline.pairwise:
         return "this rule's keys stand beside its queries, so that there are no tiles of pairs; leave tile= out"
     op = pipeline.normalizer(given)
-    if not (hasattr(op, "LSE") or hasattr(op, "LOCAL")):
+    if not (has_lse(op) or optional(op, "ELEMENTWISE")):
         name = given.get("normalize", pipeline.own_normalize)
         return f"{name} needs every score of a row at once and cannot be tiled; leave tile= out"
     return None

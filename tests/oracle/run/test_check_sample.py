@@ -25,7 +25,7 @@ from attention_ref.oracle.run import sampling
 from attention_ref.oracle.run.runner import Job
 from attention_ref.oracle.run.sampled import SampledRunner
 from attention_ref.oracle.run.truth import Truth
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 from attention_ref.pipeline.tiled.problem import Problem
 
 LENGTH, SAMPLE = 1009, 16
