@@ -101,7 +101,7 @@ def check(
     jobs = []
     for fmt in tested:
         model = precision.find(models.get(fmt.name, fmt.model)).name
-        jobs += [Job(case, fmt.name, model, rule.name, candidate, backward, seed, timeout, sample) for case in found]
+        jobs += [Job(case, fmt.name, model, rule, candidate, backward, seed, timeout, sample) for case in found]
     known = preset.known if preset else ()
     start = perf_counter()
     watch = watched(spread(jobs, rule, executor), len(jobs), lambda run: run.case, LONG)

@@ -1,7 +1,5 @@
 """Attention rules: ops whose results are o, alpha and lse, and which take every option of `ar.attention`."""
 
-from functools import lru_cache
-
 from attention_ref import score as scores
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.masks import Mask
@@ -108,7 +106,6 @@ def find(rule):
     raise OptionError(f"there is no rule {shown(rule)}{did_you_mean(rule, rules)}")
 
 
-@lru_cache(maxsize=64)
 def own_rule(module):
     """A rule of the user's own; its name is the last part of the module's, or the class's."""
     name = getattr(module, "__name__", type(module).__name__)

@@ -13,7 +13,6 @@ SIGNATURE = "q[... i d] k[... j d] -> s[... i j]"
 FORMULA = r"s_{ij} = (q_i \cdot k_j) \, \|k_j\|"
 SOURCE = "003 §2, as worded"
 ERRATUM = "times the key's norm instead of divided by the root of its width"
-LINEAR_IN_Q = True
 
 
 def definition(xp, q, k):

@@ -334,7 +334,7 @@ def test_segments_and_prefixes_are_skipped_too(monkeypatch):
     calls, forward = [], dot.forward
     monkeypatch.setattr(dot, "forward", lambda q, k: calls.append(q.shape[-2] * k.shape[-2]) or forward(q, k))
     ar.attention(**inputs, tile=(32, 32))
-    assert sum(calls) == 256 * 32
+    assert sum(n for n in calls if n > 4) == 256 * 32  # without those that find how much a pair takes
 
 
 def peak(length, **options):
