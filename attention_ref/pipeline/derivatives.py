@@ -1,8 +1,7 @@
 """Forward mode and second order of any op, or of any rule by its name, by complex step."""
 
 from attention_ref.op import autograd
-from attention_ref.op.op import Op
-from attention_ref.pipeline.rule import find
+from attention_ref.pipeline.rule import find, is_rule
 
 
 def jvp(op, inputs, tangents):
@@ -38,4 +37,4 @@ def hvp(op, inputs, cotangent, tangents):
 
 
 def named(op):
-    return op if isinstance(op, Op) else find(op)
+    return find(op) if isinstance(op, str) or is_rule(op) else op

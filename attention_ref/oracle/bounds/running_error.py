@@ -209,7 +209,7 @@ def einsum(subscripts, *operands):
     if not arrow:
         raise TypeError(f"there is no error bound for numpy.einsum without '->'; got {subscripts!r}")
     letters = sorted({*inputs} - {*"...,"})
-    product = None
+    product: Any = None
     for axes, x in zip(inputs.split(","), operands, strict=True):
         own = axes.replace("...", "")
         # [... own] -> [... letters], with an axis of length 1 for each letter that this operand lacks
