@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 import numpy as np
 
 import attention_ref as ar
-from attention_ref.vectors import format as form
-from attention_ref.vectors.verify import arguments, bound_of
+from attention_ref.vectors import encoding
+from attention_ref.vectors.verify import arguments
 
 U = 2.0**-53
 FINE = 4  # units: a value rounded a few times on its way; what is above it needs a reason
@@ -26,12 +26,12 @@ def page():
     yield from table()
 
 
-def table(folder=form.DATA):
+def table(folder=encoding.DATA):
     """The lines of the table."""
     yield HEAD
-    large = form.load_large(folder)
+    large = encoding.load_large(folder)
     judgments = defaultdict(list)
-    for file, group, test in form.vectors(folder):
+    for file, group, test in encoding.vectors(folder):
         if test["result"] != "invalid":
             for kind, judgment in judged_arrays(ar.rules[group["rule"]], test, large):
                 judgments[file, kind].append(judgment)
@@ -52,13 +52,13 @@ def judged_arrays(rule, test, large):
     """(kind, (reason, error, bound)) of each result and gradient of a test."""
     inputs, options = arguments(test, large)
     value, tape = rule.forward(**inputs, **options)
-    cotangents = form.tree(test["cotangents"], large)
+    cotangents = encoding.tree(test["cotangents"], large)
     grads = rule.backward(tuple(cotangents.get(name) for name in ("o", "alpha", "lse")), **tape)
     computed = {"results": dict(zip(("o", "alpha", "lse"), value, strict=True)), "gradients": grads}
     for kind, arrays in computed.items():
         for name, entry in test["expected"][kind].items():
-            right = form.decoded(entry, large)
-            limit = bound_of(test["bounds"]["f64"][kind][name], right.shape, large)
+            right = encoding.decoded(entry, large)
+            limit = encoding.decoded_bound(test["bounds"]["f64"][kind][name], right.shape, large)
             yield kind, judged(arrays[name], right, limit, "Subnormal" in test["flags"])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from attention_ref.errors import OptionError
 from attention_ref.op.op import did_you_mean
 from attention_ref.pipeline.rule import rules
-from attention_ref.vectors import format as form
+from attention_ref.vectors import encoding
 from attention_ref.vectors import verify as verifier
 from attention_ref.vectors.candidate import candidate_of
 from attention_ref.vectors.lint import lint
@@ -42,7 +42,9 @@ def add_arguments(parser):
     add.add_argument("--onnx", metavar="DIR", required=True, help="model.onnx and test_data_set_0/ for each vector")
     add.set_defaults(act=export)
     for add in actions.choices.values():
-        add.add_argument("--data", default=form.DATA, type=Path, metavar="DIR", help="other vectors than the package's")
+        add.add_argument(
+            "--data", default=encoding.DATA, type=Path, metavar="DIR", help="other vectors than the package's"
+        )
 
 
 def run(args):
@@ -51,8 +53,8 @@ def run(args):
 
 def print_list(args):
     total, used = 0, {}
-    for name in form.names(args.data):
-        body = form.load(name, args.data)
+    for name in encoding.names(args.data):
+        body = encoding.load(name, args.data)
         total += body["numberOfTests"]
         print(f"{name:20} {body['numberOfTests']:4}  {', '.join(group['type'] for group in body['testGroups'])}")
         for group in body["testGroups"]:

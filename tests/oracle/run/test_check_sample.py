@@ -17,7 +17,7 @@ import attention_ref as ar
 from attention_ref.cli.main import main
 from attention_ref.oracle.bounds import number_formats, sampled
 from attention_ref.oracle.cases import long
-from attention_ref.oracle.cases.case import build
+from attention_ref.oracle.cases.case import Case, Size, build
 from attention_ref.oracle.cases.select import select
 from attention_ref.oracle.report import text
 from attention_ref.oracle.report.export import SCHEMA
@@ -425,7 +425,7 @@ def test_probabilities_are_hypergeometric():
 
 def test_a_report_for_machines_has_the_sample():
     data = json.loads(checked(sample=np.int64(SAMPLE), length=np.int64(LENGTH), seed=np.int64(0)).to_json())
-    assert list(fits(data, SCHEMA)) == []
+    assert list(fits(data, json.loads(SCHEMA.read_text()))) == []
     assert (data["sample"], data["length"], len(data["runs"][0]["sample"]["rows"])) == (SAMPLE, LENGTH, SAMPLE)
 
 
@@ -483,7 +483,7 @@ def test_what_cannot_be_sampled_is_refused(more, message):
 def test_a_normalizer_that_needs_whole_rows_is_not_supported():
     report = checked(rule="scaled_dot", cases="normalize-sigmoid,mask-half", length=None)
     assert report.passed
-    case = long.Case("sparse", "no tiles", long.Size(9, 9), {"normalize": "sparsemax"})
+    case = Case("sparse", "no tiles", Size(9, 9), {"normalize": "sparsemax"})
     report = checked(cases=[case], length=None)
     assert report.counts()["unsupported"] == 1
     assert "sparsemax needs every score of a row at once and cannot be tiled" in str(report)
