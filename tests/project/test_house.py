@@ -153,4 +153,4 @@ def test_contributing_shows_these_floors():
     text = CONTRIBUTING.read_text()
     for floor, rooms in FLOORS.items():
         line = f"| {floor} | {' '.join(f'`{room}`' for room in rooms)} |"
-        assert line in text, f"CONTRIBUTING.md, The floors: the line for floor {floor} should be {line}"
+        assert line in text, f"CONTRIBUTING.md, The layers: the line for layer {floor} should be {line}"
