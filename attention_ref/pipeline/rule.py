@@ -78,9 +78,10 @@ class Rule(OpWithOptions):
     def backward(self, dvalue, /, **tape):
         """As for any op; a gradient is rounded, if at all, once it is summed."""
         out = tape.get("out") or {}
-        for name in out.keys() & tape.get("inputs", {}).keys():
-            others = {f"out= for {other}": x for other, x in out.items() if other != name}
-            check_out(self.name, name, out[name], tape["inputs"][name].shape, others)
+        for name, array in out.items():
+            if name in tape.get("inputs", {}):
+                others = {f"out= for {other}": x for other, x in out.items() if other != name}
+                check_out(self.name, name, array, tape["inputs"][name].shape, others)
         grads = super().backward(dvalue, **tape)
         rounding = tape["recorder"].rounding if "recorder" in tape else unrounded
         return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
