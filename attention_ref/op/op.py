@@ -64,10 +64,10 @@ class Op:
         inputs = self.named(args, inputs)
         if autograd.traced(inputs.values()):
             return autograd.forward(self, inputs)
-        given, options = self.check(inputs)
+        given, options, bound = self.checked(inputs)
         with np.errstate(all="ignore"), owned(self.name):
             value, tape = self.module.forward(**self.promote(given), **options)
-        return self.full(value, given), tape | {"inputs": given}
+        return self.full(value, bound), tape | {"inputs": given}
 
     def backward(self, dvalue, /, **tape):
         """{argument: gradient} of every floating-point argument, from a cotangent of each result, None for zeros."""
@@ -113,6 +113,11 @@ class Op:
 
     def check(self, inputs):
         """(arrays by name, options by name), or an error that says what would be right."""
+        given, options, _ = self.checked(inputs)
+        return given, options
+
+    def checked(self, inputs):
+        """(arrays by name, options by name, the sizes of all axes), as check() finds them."""
         known = [*self.arguments, *self.options]
         for name in inputs:
             if name not in known:
@@ -125,7 +130,8 @@ class Op:
             elif not argument.optional:
                 raise OptionError(f"{self.name}: {name} is missing; it is {argument}")
         weak = {name for name in given if given[name].dtype.kind == "f" and isinstance(inputs[name], (int, float))}
-        given = weaken(given, weak)
+        if weak:
+            given = weaken(given, weak)
         bound = self.bind(given)
         for name, argument in self.arguments.items():
             if argument.positive and name in given:
@@ -136,15 +142,15 @@ class Op:
         for name, default in self.options.items():
             if default is inspect.Parameter.empty and name not in options:
                 raise OptionError(f"{self.name}: the option {name}= is missing")
-        return given, options
+        return given, options, bound
 
     def unknown(self, name):
         public = [known for known in [*self.arguments, *self.options] if known not in self.internal]
         return OptionError(f"{self.name}: there is no argument {name!r}{did_you_mean(name, public)}")
 
-    def full(self, value, given):
+    def full(self, value, bound):
         """The results with all the leading axes of the inputs, also those that a result does not depend on."""
-        bound, several = self.bind(given), isinstance(value, tuple)
+        several = isinstance(value, tuple)
         pairs = zip(self.signature.results, value if several else (value,), strict=True)
         results = [stretched(x, bound.shape(result)) for result, x in pairs]
         return tuple(results) if several else results[0]

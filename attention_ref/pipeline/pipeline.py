@@ -20,7 +20,7 @@ from attention_ref.op.signature import Signature
 from attention_ref.pipeline.heads import grouped
 from attention_ref.pipeline.options import DEFAULTS, check_options
 from attention_ref.pipeline.place import FILL, Place, empty_rows
-from attention_ref.pipeline.recorder import Recorder, Reverse, has_lse, unrounded
+from attention_ref.pipeline.recorder import Recorder, Reverse, Step
 
 OPTIONAL = (
     "allowed?:bool(... i j) bias?(... i j) scale?(... i j) softcap?:positive(... i j) sink?(...) alibi_slopes?(...) "
@@ -77,18 +77,19 @@ class Pipeline:
 
         return textbook.attention(xp, self, q, k, v, **{name: x for name, x in given.items() if x is not None})
 
-    def forward(self, q, k, v, *, rounding=unrounded, tile=None, executor=None, out=None, **given):
+    def forward(self, q, k, v, *, rounding=None, tile=None, executor=None, out=None, **given):
         check_options(given, rounding=rounding, executor=executor, out=out)
         if tile is not None:
             from attention_ref.pipeline import tiled
 
-            if tiled.is_wanted(self, {"q": q, "k": k, "v": v} | given, tile, rounding is not unrounded):
+            if tiled.is_wanted(self, {"q": q, "k": k, "v": v} | given, tile, rounding is not None):
                 return tiled.forward(self, {"q": q, "k": k, "v": v} | given, tile, executor, out)
 
         recorder = Recorder(rounding)
-        q, k, v = rounding("q", q), rounding("k", k), rounding("v", v)
-        if "bias" in given:
-            given["bias"] = rounding("bias", given["bias"])
+        if rounding is not None:
+            q, k, v = rounding("q", q), rounding("k", k), rounding("v", v)
+            if "bias" in given:
+                given["bias"] = rounding("bias", given["bias"])
         place = Place(q.shape[-2], v.shape[-2], given, self.pairwise)
         allowed = place.allowed
 
@@ -122,7 +123,7 @@ class Pipeline:
         if allowed is None or all_finite(s):
             return s
         _, finite_tape = op.forward(finite(q), k=finite(k), **parameters)
-        recorder.keep("score", op, finite_tape)
+        recorder.steps["score"] = Step(op, finite_tape)
         return np.where(allowed | np.isfinite(s), s, 0).astype(s.dtype, copy=False)
 
     def factor(self, q, given):
@@ -156,11 +157,8 @@ class Pipeline:
         """(alpha, lse) of the scores; lse is None where the normalizer has none."""
         op = self.normalizer(given)
         sink = {"sink": given["sink"]} if "sink" in given else {}
-        if not has_lse(op):
-            return recorder.apply("alpha", op, s, **sink), None
-        (alpha, lse), tape = op.forward(s, **sink)
-        recorder.keep("alpha", op, tape)
-        return recorder.show("alpha", alpha), recorder.show("lse", lse)
+        value = recorder.apply("alpha", op, s, **sink)
+        return value if isinstance(value, tuple) else (value, None)
 
     def backward(self, cotangents, *, out=None, **tape):
         if "problem" in tape:
@@ -170,37 +168,50 @@ class Pipeline:
 
         do, dalpha, dlse = cotangents
         recorder = tape["recorder"]
-        rounding, allowed = recorder.rounding, tape.get("allowed")
+        allowed = tape.get("allowed")
         if dlse is not None and "lse" not in recorder.shown:
             raise OptionError("dlse was given, and this normalizer has no lse")
 
         back = Reverse(recorder)
-        dweights = back.undo("o", rounding("do", do))  # o = Σ_j weights_ij v_j
-        through_o = back.undo("dropped", dweights)  # weights = alpha · keep / (1 - p)
+        # o = Σ_j weights_ij v_j
+        dweights = back.undo("o", recorder.rounded("do", do))
+        # weights = alpha · keep / (1 - p)
+        through_o = back.undo("dropped", dweights)
         if dalpha is None:
             dalpha = through_o
         else:
             dalpha = through_o + (dalpha if allowed is None else select(allowed, dalpha))
-        dalpha = back.undo("filled", rounding("dalpha", dalpha))  # alpha = fill in empty rows
-        normalizer = recorder.steps["alpha"].op
-        ds = back.undo("alpha", (dalpha, dlse) if has_lse(normalizer) else dalpha)  # alpha, lse = normalize(s, sink)
-        ds = back.undo("masked", ds)  # s = s where allowed, else -inf
-        ds = back.undo("relative", ds)  # s = s + table[bucket]
-        ds = back.undo("alibi", ds)  # s = s - slope · |distance|
-        ds = back.undo("biased", ds)  # s = s + bias
-        ds = back.undo("capped", ds)  # s = softcap · tanh(s / softcap)
-        ds = back.undo("scaled", ds)  # s = s · scale
-        dq = back.undo("score", rounding("ds", ds))  # s = score(q, k; θ)
+        # alpha = what empty_row= asks for, in the rows with nothing allowed
+        dalpha = back.undo("filled", recorder.rounded("dalpha", dalpha))
+        # alpha, lse = normalize(s, sink)
+        ds = back.undo("alpha", (dalpha, dlse) if "lse" in recorder.shown else dalpha)
+        # s = s where allowed, else -inf
+        ds = back.undo("masked", ds)
+        # s = s + table[bucket]
+        ds = back.undo("relative", ds)
+        # s = s - slope · |distance|
+        ds = back.undo("alibi", ds)
+        # s = s + bias
+        ds = back.undo("biased", ds)
+        # s = softcap · tanh(s / softcap)
+        ds = back.undo("capped", ds)
+        # s = s · scale
+        ds = back.undo("scaled", ds)
+        # s = score(q, k; θ)
+        dq = back.undo("score", recorder.rounded("ds", ds))
         return back.grads | {"q": dq}
 
     def normalizer(self, given):
         name = given.get("normalize", self.own_normalize)
-        known = [op.rpartition(".")[2] for op in normalizers.ops if op != "normalize.softmax_sink"]
-        if not isinstance(name, str) or name not in known:
+        is_known = isinstance(name, str) and f"normalize.{name}" in normalizers.ops and name != "softmax_sink"
+        if not is_known:
+            known = [op.rpartition(".")[2] for op in normalizers.ops if op != "normalize.softmax_sink"]
             raise OptionError(f"there is no normalizer {brief(name)}{did_you_mean(name, known)}")
-        if "sink" in given and name != "softmax":
-            raise OptionError(f"a sink belongs to softmax; normalize={name!r} has none")
-        return normalizers.ops["normalize.softmax_sink" if "sink" in given else f"normalize.{name}"].module
+        if "sink" in given:
+            if name != "softmax":
+                raise OptionError(f"a sink belongs to softmax; normalize={name!r} has none")
+            name = "softmax_sink"
+        return normalizers.ops[f"normalize.{name}"].module
 
 
 def refuse_names_of_options(parameters):

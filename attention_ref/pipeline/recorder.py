@@ -9,6 +9,7 @@ recorder.grads                                         # the gradients of everyt
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,12 +17,6 @@ import numpy as np
 
 from attention_ref.op.op import reference, referred
 from attention_ref.op.signature import Signature
-
-Rounding = Callable[[str, np.ndarray], np.ndarray]
-
-
-def unrounded(name: str, x: np.ndarray) -> np.ndarray:
-    return x
 
 
 class Step(NamedTuple):
@@ -39,32 +34,34 @@ def loaded_step(op, tape):
     return Step(referred(op), tape)
 
 
+@dataclass
 class Recorder:
     """Runs, rounds, shows and keeps each stage of one call.
 
-    `steps` are the stages by name, in the order in which they ran; `shown` the values that a reader may look at;
-    `rounding(name, x)` rounds every value that has a name, for an emulated precision.
+    `steps` are the stages by name, in the order in which they ran; `shown` the values that a reader may look at.
+    `rounding(name, x)` rounds every value that has a name, for an emulated precision; None rounds nothing.
     """
 
-    def __init__(self, rounding: Rounding = unrounded):
-        self.rounding = rounding
-        self.steps: dict[str, Step] = {}
-        self.shown: dict[str, np.ndarray] = {}
+    rounding: Callable[[str, np.ndarray], np.ndarray] | None = None
+    steps: dict[str, Step] = field(default_factory=dict)
+    shown: dict[str, np.ndarray] = field(default_factory=dict)
 
     def apply(self, name, op, x, /, *, shown_as=None, **arguments):
-        """The value of a stage at x."""
+        """The value of a stage at x; an op with an lse gives (alpha, lse)."""
         value, tape = op.forward(x, **arguments)
-        self.keep(name, op, tape)
-        return self.show(shown_as or name, value)
-
-    def keep(self, name, op, tape):
-        """Remember a stage for backward."""
         self.steps[name] = Step(op, tape)
+        if isinstance(value, tuple):
+            names = results(op.SIGNATURE)
+            return tuple(self.show(each, x) for each, x in zip(names, value, strict=True))
+        return self.show(shown_as or name, value)
 
     def show(self, name, value):
         """A value as it goes on: rounded, and on the tape for the reader."""
-        self.shown[name] = self.rounding(name, value)
-        return self.shown[name]
+        self.shown[name] = value = self.rounded(name, value)
+        return value
+
+    def rounded(self, name, x):
+        return x if self.rounding is None else self.rounding(name, x)
 
 
 class Reverse:

@@ -11,7 +11,6 @@ from attention_ref.op.protocol import is_op, optional
 from attention_ref.pipeline.heads import groups
 from attention_ref.pipeline.options import DEFAULTS, INTERNAL, given_options
 from attention_ref.pipeline.pipeline import Pipeline
-from attention_ref.pipeline.recorder import unrounded
 
 
 class OpWithOptions(Op):
@@ -54,10 +53,9 @@ class Rule(OpWithOptions):
     def __reduce__(self):
         return loaded_rule, (type(self), self.name, reference(self.module.module))
 
-    def check(self, inputs):
+    def checked(self, inputs):
         """As for any op; a mask and an array of offsets must fit the leading axes too."""
-        given, options = super().check(inputs)
-        bound = self.bind(given)
+        given, options, bound = super().checked(inputs)
         leading = bound.leading
         align = as_array(self.name, "align", options.get("align", 0))
         for name, shape in (("align", align.shape), ("allowed", getattr(options.get("mask"), "leading", ()))):
@@ -65,7 +63,7 @@ class Rule(OpWithOptions):
                 raise ShapeError(f"{self.name}: {name} has the leading axes {shape}; they must broadcast to {leading}")
         if "out" in options:
             check_out(self.name, "o", options["out"], bound.shape(self.signature.results[0]), given)
-        return given, options
+        return given, options, bound
 
     def bind(self, given):
         """As for any op, except that the keys may have fewer heads, in groups."""
@@ -83,8 +81,10 @@ class Rule(OpWithOptions):
                 others = {f"out= for {other}": x for other, x in out.items() if other != name}
                 check_out(self.name, name, array, tape["inputs"][name].shape, others)
         grads = super().backward(dvalue, **tape)
-        rounding = tape["recorder"].rounding if "recorder" in tape else unrounded
-        return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
+        recorder = tape.get("recorder")
+        if recorder is None or recorder.rounding is None:
+            return grads
+        return {name: recorder.rounded(f"d{name}", gradient) for name, gradient in grads.items()}
 
 
 def check_out(owner, name, array, shape, read):
