@@ -13,7 +13,6 @@ from plot_help import causal, hatches, legend_texts, overlaps, pixels, tick_labe
 
 import attention_ref as ar
 from attention_ref import plot
-from attention_ref.plot.drawing.figures import Picture
 
 
 def panels(axes):
@@ -221,28 +220,7 @@ def test_pyplot_is_never_imported_and_matplotlib_only_when_asked(tmp_path):
 
 
 def test_a_notebook_shows_a_figure_by_itself():
-    picture, metadata = plot.heatmap(np.eye(3)).figure._repr_png_()
-    assert picture[:4] == b"\x89PNG"
-    assert metadata["drawn"] == [[9, 3.0, pytest.approx(1 + np.cos(4) + np.cos(8), abs=1e-5)]]
-
-
-def test_the_digest_of_a_figure_changes_with_its_data_and_not_with_its_looks():
-    alpha = weights(4, 4)
-
-    def digest(alpha, **look):
-        return plot.heatmap(alpha, check_rows="ignore", **look).figure._repr_png_()[1]["drawn"]
-
-    assert digest(alpha) == digest(alpha.copy(), cmap="viridis", title="another", annot=False)
-    assert digest(alpha) != digest(alpha[:, [0, 1, 3, 2]])
-    assert digest(alpha) != digest(alpha + 0.001 * np.eye(4))
-    for draw in ("plot", "scatter", "bar"):
-        three = []
-        for height in (1.0, 1.0, 1.5):
-            figure = Picture()
-            getattr(figure.subplots(), draw)([0, 1, 2], [2.0, height, 3.0])
-            three.append(figure._repr_png_()[1]["drawn"])
-        assert three[0] == three[1] != three[2]
-        assert three[0][0][0] > 0
+    assert plot.heatmap(np.eye(3)).figure._repr_png_()[:4] == b"\x89PNG"
 
 
 def test_training_is_a_frame_a_step_on_one_scale(tmp_path):

@@ -118,7 +118,7 @@ def test_alt_text_counts_what_is_there():
     assert "4 queries by 4 keys" in words
     assert "4 of 16 cells: dead row (attends to nothing)." in words
     assert "1 of 16 cells: NaN or ∞." in words
-    assert "Every row that attends sums to 1." in words
+    assert "1 of 4 rows hold NaN or ∞. Every other row that attends sums to 1." in words
     assert f"Query 1 attends most to key {alpha[1].argmax()} ({alpha[1].max():.2f})" in words
 
 

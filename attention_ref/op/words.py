@@ -1,0 +1,25 @@
+"""Words for people: texts of strangers made safe to print."""
+
+import unicodedata
+
+NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+# controls (ESC begins a terminal's commands), formats (they reorder or hide letters), surrogates (they cannot be
+# encoded), private and unassigned code points, and the separators of lines and paragraphs
+UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+def printable(text: str) -> str:
+    """A text on one line in which every character can be seen; those that cannot are written as escapes.
+
+    >>> printable("red \\x1b[31m, end")
+    'red \\\\x1b[31m, end'
+    """
+    return "".join(map(visible, text))
+
+
+def visible(char: str) -> str:
+    if unicodedata.category(char) in UNSEEN or (char.isspace() and char != " "):
+        code = ord(char)
+        return NAMED.get(char) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+    return char
