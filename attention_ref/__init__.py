@@ -5,9 +5,10 @@ from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import mechanisms
 from attention_ref.op.op import Lazy, Op
 from attention_ref.pipeline import cache
-from attention_ref.pipeline.attention import Attended, Rule, attention, rules
+from attention_ref.pipeline.attention import Attended, attention
 from attention_ref.pipeline.derivatives import hvp, jvp
 from attention_ref.pipeline.emulate import emulate
+from attention_ref.pipeline.rule import Rule, rules
 
 LATER = {
     "CheckFailed": "attention_ref.oracle.report.report",
@@ -43,6 +44,11 @@ __all__ = [
     "rules",
     "sample",
 ]
+
+
+def __dir__():
+    """Every public name, also those whose modules are not imported yet, so that completion finds them."""
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name):

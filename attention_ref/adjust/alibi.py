@@ -5,23 +5,23 @@ The slopes are one number for each of the leading axes, such as (h,) for scores 
 
 import numpy as np
 
-SIGNATURE = "s[... i j] slopes(...) distance(... i j) -> biased[... i j]"
+SIGNATURE = "s[... i j] alibi_slopes(...) distance(... i j) -> biased[... i j]"
 FORMULA = r"s_{ij} \leftarrow s_{ij} - m \, |j - (i + \text{offset})|"
 SOURCE = "Press, Smith & Lewis 2021; on both sides of the query as in FlashAttention"
 
 
-def definition(xp, s, slopes, distance):
-    return s - xp.reshape(slopes, (*np.shape(slopes), 1, 1)) * distance
+def definition(xp, s, alibi_slopes, distance):
+    return s - xp.reshape(alibi_slopes, (*np.shape(alibi_slopes), 1, 1)) * distance
 
 
-def forward(s, slopes, distance):
-    slopes = slopes[..., None, None]
+def forward(s, alibi_slopes, distance):
+    slopes = alibi_slopes[..., None, None]
     return s - slopes * distance, {"slopes": slopes, "distance": distance}
 
 
 def backward(dbiased, *, slopes, distance):
     return {
         "s": dbiased,
-        "slopes": -np.sum(dbiased * distance, axis=(-2, -1)),
+        "alibi_slopes": -np.sum(dbiased * distance, axis=(-2, -1)),
         "distance": -dbiased * slopes,
     }

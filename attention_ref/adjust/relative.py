@@ -11,18 +11,19 @@ import numpy as np
 from attention_ref.errors import OptionError
 from attention_ref.op.arrays import reduce_to
 
-SIGNATURE = "s[... i j] table[... n] bucket<n(... i j) -> biased[... i j]"
+SIGNATURE = "s[... i j] relative_table[... n] bucket<n(... i j) -> biased[... i j]"
 FORMULA = r"s_{ij} \leftarrow s_{ij} + t_{\beta(j - (i + \text{offset}))}"
 SOURCE = "Shaw, Uszkoreit & Vaswani 2018; Raffel et al. 2020 (T5)"
 
 
-def definition(xp, s, table, bucket):
-    chosen = bucket[..., None] == np.arange(np.shape(table)[-1])
-    wide = table[..., None, None, :] * np.ones(chosen.shape)
+def definition(xp, s, relative_table, bucket):
+    chosen = bucket[..., None] == np.arange(np.shape(relative_table)[-1])
+    wide = relative_table[..., None, None, :] * np.ones(chosen.shape)
     return s + xp.sum(xp.where(chosen, wide, 0), axis=-1)
 
 
-def forward(s, table, bucket):
+def forward(s, relative_table, bucket):
+    table = relative_table
     *leading, i, j = np.broadcast_shapes(s.shape, (*table.shape[:-1], 1, 1), bucket.shape)
     n, rows = table.shape[-1], prod(leading)
     at = np.arange(rows)[:, None, None], np.broadcast_to(bucket, (*leading, i, j)).reshape(rows, i, j)
@@ -34,7 +35,7 @@ def backward(dbiased, *, at, shape, n):
     *leading, i, j = shape
     dtable = np.zeros((prod(leading), n), dbiased.dtype)
     np.add.at(dtable, at, reduce_to(dbiased, shape).reshape(prod(leading), i, j))
-    return {"s": dbiased, "table": dtable.reshape(*leading, n)}
+    return {"s": dbiased, "relative_table": dtable.reshape(*leading, n)}
 
 
 def t5_bucket(relative, buckets=32, max_distance=128, bidirectional=True):

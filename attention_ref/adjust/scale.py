@@ -14,4 +14,7 @@ def forward(s, scale):
 
 
 def backward(dscaled, *, s, scale):
-    return {"s": dscaled * scale, "scale": dscaled * s}
+    ds = {"s": dscaled * scale}
+    if isinstance(scale, (int, float)):
+        return ds  # a rule's own factor is a constant; its gradient would be one more pass over all the scores
+    return ds | {"scale": dscaled * s}

@@ -10,8 +10,8 @@ from attention_ref.train.model import DECODERS
 from attention_ref.train.task import ENDING, joined, reverse, translate
 
 TASKS = {"translate": (translate, Settings()), "reverse": (reverse, Settings(width=32, rate=0.01, epochs=18))}
-SHOWN = ("i love you", "she buys the red car", "the man does not see us but i love him")
-LONG = 8
+SENTENCES = ("i love you", "she buys the red car", "the man does not see us but i love him")
+LONG = 8  # words of a sentence: without attention, long ones are what a model fails at (Bahdanau et al. 2015, figure 2)
 
 
 def add_arguments(parser):
@@ -23,15 +23,15 @@ def add_arguments(parser):
     parser.add_argument("--text", action="append", help="a further sentence or word to show; may be repeated")
 
 
-def run(options):
-    make, settings = TASKS[options.task]
-    settings = replace(settings, seed=options.seed, epochs=epochs(options, settings))
+def run(args):
+    make, settings = TASKS[args.task]
+    settings = replace(settings, seed=args.seed, epochs=epochs(args, settings))
     task = make()
-    sources = [task.source(text) for text in examples(task, options.text)]
+    sources = [task.source(text) for text in examples(task, args.text)]
     with one_thread():  # for matrices this small one is faster; without threadpoolctl it is the environment's affair
-        done = train(task, options.model, settings, options.checkpoint)
+        done = train(task, args.model, settings, args.checkpoint)
     pairs = f"{len(task.train)} pairs to learn from, {len(task.held_out)} held out"
-    print(f"{task.name}, model {options.model}: {pairs}")
+    print(f"{task.name}, model {args.model}: {pairs}")
     print(f"loss per token after {settings.epochs} epochs: {done.train[-1]:.4f}, held out {done.held_out[-1]:.4f}")
     print(f"held out and exactly right: {exact(done.model, task, task.held_out):.0%}")
     print(f"of those of {LONG} or more words: {exact(done.model, task, longer(task.held_out, LONG)):.0%}")
@@ -42,17 +42,21 @@ def run(options):
     return 0
 
 
-def epochs(options, settings):
-    if options.epochs is None:
+def epochs(args, settings):
+    if args.epochs is None:
         return settings.epochs
-    if options.epochs < 1:
-        raise OptionError(f"--epochs must be at least 1; got {options.epochs}")
-    return options.epochs
+    if args.epochs < 1:
+        raise OptionError(f"--epochs must be at least 1; got {args.epochs}")
+    return args.epochs
 
 
 def examples(task, texts):
-    known = [" ".join(task.source_text(source)) for source, _ in task.held_out[:3]] if task.name == "reverse" else SHOWN
-    return [*known, *(texts or ())]
+    """What is translated at the end: sentences, or words that were held out, and what the user asks for."""
+    if task.name == "reverse":
+        own = [" ".join(task.source_text(source)) for source, _ in task.held_out[:3]]
+    else:
+        own = list(SENTENCES)
+    return own + (texts or [])
 
 
 def print_one(source, target, alpha):

@@ -1,20 +1,19 @@
-"""`attention-ref vectors`: list, lint, verify a candidate by them, measure ourselves, write, export."""
+"""`attention-ref vectors`: list, lint, verify a candidate by them, write, export."""
 
+import importlib.util
 import textwrap
 from pathlib import Path
 
 from attention_ref.errors import OptionError
 from attention_ref.op.op import did_you_mean
-from attention_ref.oracle.exact.certify import needs
-from attention_ref.pipeline.attention import rules
-from attention_ref.vectors import format as form
+from attention_ref.pipeline.rule import rules
+from attention_ref.vectors import encoding
 from attention_ref.vectors import verify as verifier
-from attention_ref.vectors.accuracy import REASONS, table
 from attention_ref.vectors.candidate import candidate_of
 from attention_ref.vectors.lint import lint
 from attention_ref.vectors.notes import NOTES
 
-SHOWN = 12
+MOST_FAILURES = 12  # printed; as many as a screen holds with the summary
 
 
 def add_arguments(parser):
@@ -35,8 +34,6 @@ def add_arguments(parser):
     add.add_argument("--without", action="append", default=[], metavar="FLAG", help="no tests with this flag")
     add.add_argument("--file", action="append", help="only these vector files; may be repeated")
     add.set_defaults(act=print_verdict)
-    add = actions.add_parser("accuracy", help="the proven error of our own float64 path on every vector, by rule")
-    add.set_defaults(act=print_accuracy)
     add = actions.add_parser("write", help="make the files anew (needs python-flint)")
     add.add_argument("folder", metavar="DIR")
     add.add_argument("--file", action="append", help="only these files; may be repeated")
@@ -45,17 +42,19 @@ def add_arguments(parser):
     add.add_argument("--onnx", metavar="DIR", required=True, help="model.onnx and test_data_set_0/ for each vector")
     add.set_defaults(act=export)
     for add in actions.choices.values():
-        add.add_argument("--data", default=form.DATA, type=Path, metavar="DIR", help="other vectors than the package's")
+        add.add_argument(
+            "--data", default=encoding.DATA, type=Path, metavar="DIR", help="other vectors than the package's"
+        )
 
 
-def run(options):
-    return options.act(options)
+def run(args):
+    return args.act(args)
 
 
-def print_list(options):
+def print_list(args):
     total, used = 0, {}
-    for name in form.names(options.data):
-        body = form.load(name, options.data)
+    for name in encoding.names(args.data):
+        body = encoding.load(name, args.data)
         total += body["numberOfTests"]
         print(f"{name:20} {body['numberOfTests']:4}  {', '.join(group['type'] for group in body['testGroups'])}")
         for group in body["testGroups"]:
@@ -69,35 +68,35 @@ def print_list(options):
     return 0
 
 
-def print_lint(options):
-    wrong = lint(options.data)
+def print_lint(args):
+    wrong = lint(args.data)
     for sentence in wrong:
         print(sentence)
     print(f"{len(wrong)} errors" if wrong else "no errors")
     return 1 if wrong else 0
 
 
-def print_verdict(options):
-    for flag in options.flag + options.without:
+def print_verdict(args):
+    for flag in args.flag + args.without:
         if flag not in NOTES:
             raise OptionError(f"there is no flag {flag!r}{did_you_mean(flag, NOTES)}")
-    if options.rule is not None and options.rule not in rules:
-        raise OptionError(f"there is no rule {options.rule!r}{did_you_mean(options.rule, rules)}")
-    candidate = candidate_of(options.target, options.command, options.backend, options.rule)
+    if args.rule is not None and args.rule not in rules:
+        raise OptionError(f"there is no rule {args.rule!r}{did_you_mean(args.rule, rules)}")
+    candidate = candidate_of(args.target, args.command, args.backend, args.rule)
     summary = verifier.verify(
         candidate,
-        options.rule,
-        options.dtype,
-        options.model,
-        options.data,
-        options.file,
-        options.flag,
-        options.without,
+        args.rule,
+        args.dtype,
+        args.model,
+        args.data,
+        args.file,
+        args.flag,
+        args.without,
     )
-    for verdict in summary.failures()[:SHOWN]:
+    for verdict in summary.failures()[:MOST_FAILURES]:
         print(f"FAILED {verdict.file} {verdict.test['tcId']}: {verdict.test['comment']}")
         print(f"       {verdict.why}  [{' '.join(verdict.test['flags'])}]")
-    more = len(summary.failures()) - SHOWN
+    more = len(summary.failures()) - MOST_FAILURES
     if more > 0:
         print(f"       and {more} more")
     counts = ("passed", "failed", "unsupported", "inexpressible")
@@ -107,26 +106,25 @@ def print_verdict(options):
     return 0 if summary.passed else 1
 
 
-def print_accuracy(options):
-    print(REASONS + "\n")
-    for row in table(options.data):
-        print(row)
-    return 0
+def require_package(module, package, extra):
+    """Refuse in a sentence what needs a package that is not installed."""
+    if importlib.util.find_spec(module) is None:
+        raise OptionError(f"this needs the package {package}: pip install 'attention_ref[{extra}]'")
 
 
-def write(options):
-    needs("flint", "python-flint", "certify")
+def write(args):
+    require_package("flint", "python-flint", "certify")
     from attention_ref.vectors.write import write as write_files
 
-    write_files(options.folder, options.file)
-    print(f"written to {options.folder}")
+    write_files(args.folder, args.file)
+    print(f"written to {args.folder}")
     return 0
 
 
-def export(options):
-    needs("onnx", "onnx", "onnx")
+def export(args):
+    require_package("onnx", "onnx", "onnx")
     from attention_ref.vectors.export import export as export_onnx
 
-    count = export_onnx(options.onnx, options.data)
-    print(f"{count} vectors as ONNX test data in {options.onnx}")
+    count = export_onnx(args.onnx, args.data)
+    print(f"{count} vectors as ONNX test data in {args.onnx}")
     return 0

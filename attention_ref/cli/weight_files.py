@@ -1,23 +1,22 @@
 """Reading weights from files: .npy, .npz and .safetensors, without pickle, sizes checked before memory is taken."""
 
-import json
 import math
 import re
-import struct
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 
+from attention_ref.backend import safetensors
 from attention_ref.errors import OptionError
 
-MOST_BYTES = 4 * 2**30
-MOST_HEADER = 100 * 2**20
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+MOST_BYTES = 4 * 2**30  # a layer of 32 heads over 5,792 tokens in float32; matrices beyond that cannot be drawn anyway
+MOST_UNPACKED = 2**30  # of compressed arrays: a file of a few MB can say that it holds any number of bytes
+FLOATS = ("F64", "F32", "F16", "BF16")
 
 
-def read(path, most=MOST_BYTES):
+def read(path, most=MOST_BYTES) -> dict[str, np.ndarray]:
     """The arrays of a file by name, in natural order: layer 2 before layer 10."""
     path = Path(path)
     readers = {".npy": read_npy, ".npz": read_npz, ".safetensors": read_safetensors}
@@ -28,101 +27,94 @@ def read(path, most=MOST_BYTES):
             f"Save a tuple of torch tensors with numpy.savez(path, *[a.numpy() for a in attentions])"
         )
     try:
-        size = path.stat().st_size
-        arrays = reader(path, size, most)
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise OptionError(f"{path.name}: cannot be read: {error}") from None
+        arrays = reader(path, path.stat().st_size, most)
+    except OptionError:
+        raise
+    except safetensors.Malformed as error:
+        raise OptionError(f"{path.name}: {error}") from None
+    except Exception as error:  # the parsers of zip, deflate, lzma and NumPy's format have an exception each
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise OptionError(f"{path.name}: cannot be read: {reason}") from None
     if not arrays:
         raise OptionError(f"{path.name}: holds no arrays")
     return {name: arrays[name] for name in sorted(arrays, key=natural)}
 
 
 def natural(name):
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    """A key to sort by in which numbers count as numbers; digits are compared as text, by their length first."""
+    parts = re.split(r"([0-9]+)", name)
+    parts[1::2] = [(len(digits.lstrip("0")), digits.lstrip("0")) for digits in parts[1::2]]
+    return parts
 
 
 def read_npy(path, size, most):
     with open(path, "rb") as file:
-        return {path.stem: read_array(path.name, file, size, most)}
+        check_array(path.name, file, size, most)
+    return {path.stem: np.array(np.load(path, mmap_mode="r", allow_pickle=False))}
 
 
 def read_npz(path, size, most):
     arrays = {}
     with zipfile.ZipFile(path) as archive:
-        total = sum(entry.file_size for entry in archive.infolist())
-        check_size(path.name, total, most)
-        for entry in archive.infolist():
+        entries = archive.infolist()
+        check_size(path.name, sum(entry.file_size for entry in entries), most)
+        compressed = [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+        check_size(path.name, sum(entry.file_size for entry in compressed), MOST_UNPACKED, " unpacked")
+        for entry in entries:
             if entry.filename.endswith(".npy"):
+                name = entry.filename.removesuffix(".npy")
                 with archive.open(entry) as file:
-                    name = entry.filename.removesuffix(".npy")
-                    arrays[name] = read_array(f"{path.name}: {name}", file, entry.file_size, most)
+                    check_array(f"{path.name}: {name!r}", file, entry.file_size, most)
+                with archive.open(entry) as file:
+                    arrays[name] = npy.read_array(file, allow_pickle=False)
     return arrays
 
 
-def read_array(owner, file, size, most):
-    """One array in NumPy's format, its header checked against the bytes that are there."""
+def check_array(owner, file, size, most):
+    """Refuse an array in NumPy's format by its header: no numbers, or not as many as there are bytes for."""
     try:
         version = npy.read_magic(file)
-        header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-        shape, fortran, dtype = header(file)
-    except (ValueError, KeyError) as error:
-        raise OptionError(f"{owner}: is not in NumPy's format: {error}") from None
+        read_array_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+        shape, _, dtype = read_array_header(file)
+    except Exception:  # the header is a Python expression, and each way to write a wrong one has an exception
+        raise OptionError(f"{owner}: is not in NumPy's format: its header describes no array") from None
     if dtype.hasobject:
         raise OptionError(f"{owner}: holds Python objects, which are not loaded; save a numeric array")
-    count = math.prod(shape)
-    check_size(owner, count * dtype.itemsize, min(most, size), whole=size)
-    data = file.read(count * dtype.itemsize)
-    if len(data) < count * dtype.itemsize:
-        raise OptionError(f"{owner}: ends after {len(data)} of {count * dtype.itemsize} bytes")
-    array = np.frombuffer(data, dtype, count)
-    return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
+    if dtype.kind not in "biuf":
+        raise OptionError(f"{owner}: has dtype {dtype.str}; weights must be real numbers")
+    needed, available = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if min(shape, default=0) < 0 or needed > available:
+        raise OptionError(f"{owner}: its header promises {needed} bytes and the file has {available}")
+    check_size(owner, needed, most)
 
 
-def check_size(owner, needed, most, whole=None):
-    if whole is not None and needed > whole:
-        raise OptionError(f"{owner}: its header promises {needed} bytes and the file has {whole}")
+def check_size(owner, needed, most, how=""):
     if needed > most:
-        raise OptionError(f"{owner}: holds {needed / 2**30:.1f} GiB, more than the {most / 2**30:.1f} GiB allowed")
+        limit = f"more than the {most / 2**30:.1f} GiB allowed"
+        raise OptionError(f"{owner}: holds {needed / 2**30:.1f} GiB{how}, {limit}")
 
 
 def read_safetensors(path, size, most):
     """The tensors of a safetensors file; bfloat16 is widened to float32, exactly."""
     with open(path, "rb") as file:
-        header, start = read_header(path.name, file, size)
-        check_size(path.name, size - start, most)
-        arrays = {}
-        for name, entry in header.items():
-            if name != "__metadata__":
-                arrays[name] = read_tensor(f"{path.name}: {name}", file, entry, start, size)
-    return arrays
+        tensors, _ = safetensors.read_header(file, size)
+        for name, tensor in tensors.items():
+            if tensor.dtype not in FLOATS:
+                raise OptionError(
+                    f"{path.name}: {name!r} has dtype {tensor.dtype}; weights must be {', '.join(FLOATS)}"
+                )
+        check_size(path.name, sum(memory(tensor) for tensor in tensors.values()), most)
+        return {name: as_float(tensor, safetensors.read_tensor(file, tensor)) for name, tensor in tensors.items()}
 
 
-def read_header(owner, file, size):
-    """(the header, where the data begin)."""
-    head = file.read(8)
-    length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
-    if length > min(size - 8, MOST_HEADER):
-        raise OptionError(f"{owner}: is no safetensors file: its header would be {length} bytes long")
-    try:
-        header = json.loads(file.read(length))
-    except ValueError as error:
-        raise OptionError(f"{owner}: is no safetensors file: {error}") from None
-    if not isinstance(header, dict):
-        raise OptionError(f"{owner}: is no safetensors file: its header is a {type(header).__name__}")
-    return header, 8 + length
+def memory(tensor):
+    """The bytes that a tensor takes in memory."""
+    if tensor.dtype == "BF16":
+        return 2 * tensor.nbytes
+    return tensor.nbytes
 
 
-def read_tensor(owner, file, entry, start, size):
-    try:
-        kind, shape, (begin, end) = entry["dtype"], tuple(map(int, entry["shape"])), map(int, entry["data_offsets"])
-    except (KeyError, TypeError, ValueError):
-        raise OptionError(f"{owner}: its entry in the header is not dtype, shape and data_offsets") from None
-    if kind not in DTYPES:
-        raise OptionError(f"{owner}: has dtype {kind}; weights must be {', '.join(DTYPES)}")
-    dtype = np.dtype(DTYPES[kind])
-    needed = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or not 0 <= begin <= end <= size - start or end - begin != needed:
-        raise OptionError(f"{owner}: shape {shape} of {kind} does not fit the bytes {begin} to {end} of the file")
-    file.seek(start + begin)
-    array = np.frombuffer(file.read(needed), dtype).reshape(shape)
-    return (array.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else array
+def as_float(tensor, x):
+    if tensor.dtype == "BF16":
+        return (x.astype(np.uint32) << 16).view(np.float32)
+    return x

@@ -9,7 +9,8 @@ every member of the batch. What differs: nothing for a batch of one.
 import numpy as np
 
 from attention_ref.op.arrays import leading_sum, outer_sum, reduce_to
-from attention_ref.pipeline.attention import attention, rules
+from attention_ref.pipeline.attention import attention
+from attention_ref.pipeline.rule import rules
 
 SIGNATURE = "q[... i d] k[... i c] v[... j e] w_a[j d+c] b_a[j] w_c[y d+e] b_c[y] -> y[... i y] alpha[... i j]"
 FORMULA = r"y_i = W_c [q_i ; \sum_j \alpha_{ij} v_j] + b_c, \quad \alpha_i = \mathrm{softmax}(W_a [q_i ; k_i] + b_a)"

@@ -6,7 +6,8 @@ from attention_ref.layer import embedding as lookup
 from attention_ref.layer import gru_cell, linear, log_softmax
 from attention_ref.mechanism import summed_context
 from attention_ref.mechanism.lengths import leading_axes, real_steps
-from attention_ref.pipeline.attention import attention, rules
+from attention_ref.pipeline.attention import attention
+from attention_ref.pipeline.rule import rules
 
 ROWS = ("embedded", "hidden")
 STATES = (*ROWS, "encoder_outputs")

@@ -14,7 +14,7 @@ from attention_ref.normalize import softmax
 SIGNATURE = "q[... t d] k[... t d] v[... t d] -> y[... t d]"
 FORMULA = r"y_{td} = \alpha_{dt} q_{td} v_{td}, \quad \alpha_d = \mathrm{softmax}_t(q_{td} k_{td} / \sqrt d)"
 SOURCE = "003 §3 form 2, steps 3–4 as printed"
-SLIP = "queries, keys and values are multiplied element by element"
+ERRATUM = "queries, keys and values are multiplied element by element"
 
 
 def definition(xp, q, k, v):
@@ -24,7 +24,7 @@ def definition(xp, q, k, v):
 
 def forward(q, k, v):
     scale = 1 / sqrt(max(q.shape[-1], 1))
-    alpha, _ = softmax.forward(np.swapaxes(q * k * scale, -1, -2))
+    (alpha, _), _ = softmax.forward(np.swapaxes(q * k * scale, -1, -2))
     weight = q * v
     y = np.swapaxes(alpha, -1, -2) * weight
     return y, {"q": q, "k": k, "v": v, "scale": scale, "alpha": alpha, "weight": weight}
@@ -33,5 +33,5 @@ def forward(q, k, v):
 def backward(dy, *, q, k, v, scale, alpha, weight):
     dweight = np.swapaxes(alpha, -1, -2) * dy
     dalpha = np.swapaxes(weight * dy, -1, -2)
-    dproduct = np.swapaxes(softmax.backward(dalpha, alpha=alpha)["s"], -1, -2) * scale
+    dproduct = np.swapaxes(softmax.backward((dalpha, None), alpha=alpha)["s"], -1, -2) * scale
     return {"q": dproduct * k + dweight * v, "k": dproduct * q, "v": dweight * q}

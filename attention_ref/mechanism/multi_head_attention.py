@@ -12,10 +12,10 @@ import numpy as np
 
 from attention_ref.mechanism.heads import merge_heads, split_heads
 from attention_ref.op.arrays import leading_sum, outer_sum
-from attention_ref.pipeline.attention import Optioned, attend, rules
+from attention_ref.pipeline.attention import attend
 from attention_ref.pipeline.pipeline import OPTIONAL
+from attention_ref.pipeline.rule import rules
 
-OP = Optioned
 OPTIONS = OPTIONAL.replace("...", "... h").replace("h n]", "h r]")
 SIGNATURE = (
     "q[... i m] k[... j n] v[... j p] w_q[h m d] w_k[h n d] w_v[h p e] w_o[h e y] "

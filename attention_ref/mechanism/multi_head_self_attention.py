@@ -14,7 +14,8 @@ import numpy as np
 from attention_ref.errors import OptionError
 from attention_ref.mechanism.heads import merge_heads, split_heads
 from attention_ref.op.arrays import leading_sum, outer_sum, shown
-from attention_ref.pipeline.attention import attention, rules
+from attention_ref.pipeline.attention import attention
+from attention_ref.pipeline.rule import rules
 
 SIGNATURE = "x[... t m] w_q[m m] b_q[m] w_k[m m] b_k[m] w_v[m m] b_v[m] w_o[m m] b_o[m] -> y[... t m]"
 FORMULA = (

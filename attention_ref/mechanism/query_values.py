@@ -11,7 +11,8 @@ member of the batch, over the positions within its length. What differs: the sha
 import numpy as np
 
 from attention_ref.op.arrays import leading_sum, outer_sum
-from attention_ref.pipeline.attention import attention, rules
+from attention_ref.pipeline.attention import attention
+from attention_ref.pipeline.rule import rules
 
 SIGNATURE = "q[... m] values[... j m] w_1[u m] b_1[u] w_2[u m] b_2[u] lengths?<=j[...] -> y[... u] alpha[... j]"
 FORMULA = r"y = \mathrm{relu}(W_1 c + b_1) + W_2 q + b_2, \quad c = \mathrm{softmax}(q V^\top / \sqrt m) \, V"

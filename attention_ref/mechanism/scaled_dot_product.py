@@ -1,6 +1,7 @@
 """Scaled dot-product attention as a layer of its own: queries, keys and values come in, the output goes out."""
 
-from attention_ref.pipeline.attention import attention, rules
+from attention_ref.pipeline.attention import attention
+from attention_ref.pipeline.rule import rules
 
 SIGNATURE = "q[... i d] k[... j d] v[... j e] -> y[... i e]"
 FORMULA = r"\mathrm{Attention}(Q, K, V) = \mathrm{softmax}(Q K^\top / \sqrt d) \, V"

@@ -4,7 +4,8 @@ The three matrices are [in out], as the text writes X W.
 """
 
 from attention_ref.op.arrays import outer_sum
-from attention_ref.pipeline.attention import attention, rules
+from attention_ref.pipeline.attention import attention
+from attention_ref.pipeline.rule import rules
 
 SIGNATURE = "x[... t m] w_q[m d] w_k[m d] w_v[m e] -> y[... t e]"
 FORMULA = r"Y = \mathrm{softmax}(X W_q (X W_k)^\top / \sqrt d) \, X W_v"

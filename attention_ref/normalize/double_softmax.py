@@ -11,21 +11,21 @@ from attention_ref.normalize import softmax
 SIGNATURE = "s[... i j] -> alpha[... i j]"
 FORMULA = r"\alpha_i = \mathrm{softmax}(\mathrm{softmax}(s_i))"
 SOURCE = "000 §3.1, as printed"
-SLIP = "softmax is taken twice"
+ERRATUM = "softmax is taken twice"
 
 
 def definition(xp, s):
-    energy = xp.where(xp.isneginf(xp.real(s)), -np.inf, softmax.definition(xp, s))
-    return softmax.definition(xp, energy)
+    energy = xp.where(xp.isneginf(xp.real(s)), -np.inf, softmax.definition(xp, s)[0])
+    return softmax.definition(xp, energy)[0]
 
 
 def forward(s):
-    first, _ = softmax.forward(s)
+    (first, _), _ = softmax.forward(s)
     energy = np.where(np.isneginf(s.real), -np.inf, first).astype(first.dtype, copy=False)
-    alpha, _ = softmax.forward(energy)
+    (alpha, _), _ = softmax.forward(energy)
     return alpha, {"first": first, "alpha": alpha}
 
 
 def backward(dalpha, *, first, alpha):
-    dfirst = softmax.backward(dalpha, alpha=alpha)["s"]
-    return softmax.backward(dfirst, alpha=first)
+    denergy = softmax.backward((dalpha, None), alpha=alpha)["s"]
+    return softmax.backward((denergy, None), alpha=first)

@@ -4,7 +4,7 @@ import numpy as np
 
 SIGNATURE = "s[... i j] -> alpha[... i j]"
 FORMULA = r"\alpha_{ij} = 1 / (1 + e^{-s_{ij}})"
-LOCAL = True
+ELEMENTWISE = True
 SOURCE = "Ramapuram et al. 2024 (Theory, analysis, and best practices for sigmoid self-attention)"
 
 

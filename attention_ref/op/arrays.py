@@ -78,6 +78,17 @@ def select(allowed, x, other=0.0, over=False):
     return out
 
 
+def all_finite(x):
+    """Whether no element is NaN or infinite. A sum is finite only if its terms are, and takes no memory to find."""
+    return bool(np.isfinite(np.sum(x))) or bool(np.isfinite(x).all())
+
+
+def finite(x):
+    """x with 0 for what is no finite number; x itself where all are."""
+    known = np.isfinite(x)
+    return x if known.all() else np.where(known, x, 0).astype(x.dtype, copy=False)
+
+
 def first_line(error):
     return str(error).partition("\n")[0]
 

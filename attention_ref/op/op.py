@@ -5,12 +5,14 @@ import inspect
 from collections.abc import MutableMapping
 from contextlib import contextmanager
 from functools import cached_property
+from types import ModuleType
 
 import numpy as np
 
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.op import autograd
 from attention_ref.op.arrays import as_array, cast, floats, indices, reduce_to
+from attention_ref.op.protocol import is_op, optional
 from attention_ref.op.signature import Signature
 
 
@@ -23,11 +25,11 @@ class Op:
     >>> import attention_ref as ar
     >>> op = ar.ops["normalize.softmax"]
     >>> op
-    <Op normalize.softmax: s[... i j] -> alpha[... i j]>
-    >>> alpha, tape = op.forward([[0.0, 0.0, float("-inf")]])
+    <Op normalize.softmax: s[... i j] -> alpha[... i j] lse[... i]>
+    >>> (alpha, lse), tape = op.forward([[0.0, 0.0, float("-inf")]])
     >>> alpha
     array([[0.5, 0.5, 0. ]])
-    >>> op.backward([[1.0, 0.0, 9.0]], **tape)["s"]
+    >>> op.backward(([[1.0, 0.0, 9.0]], None), **tape)["s"]
     array([[ 0.25, -0.25,  0.  ]])
     """
 
@@ -38,16 +40,20 @@ class Op:
         self.name = name
         self.module = module
         self.signature = Signature(module.SIGNATURE)
-        self.formula = module.FORMULA
-        self.source = module.SOURCE
-        self.slip = getattr(module, "SLIP", "")
-        self.variants = getattr(module, "VARIANTS", ({},))
+        self.formula = optional(module, "FORMULA")
+        self.source = optional(module, "SOURCE")
+        self.erratum = optional(module, "ERRATUM")
+        self.variants = optional(module, "VARIANTS")
         self.doc = inspect.cleandoc(module.__doc__ or "")
         self.arguments = {argument.name: argument for argument in self.signature.arguments}
         self.options = options_of(module.forward, self.arguments)
 
     def __repr__(self):
         return f"<{type(self).__name__} {self.name}: {self.signature}>"
+
+    def __reduce__(self):
+        """Ops travel, and are copied, by the names of their modules, which cannot be pickled themselves."""
+        return made_again, (type(self), self.name, reference(self.module))
 
     def definition(self, xp, /, *args, **inputs):
         """The textbook's value, in the arithmetic of the namespace xp."""
@@ -174,6 +180,20 @@ class Op:
         return d if np.iscomplexobj(d) else d.astype(dtype, copy=False)
 
 
+def reference(module):
+    """What stands for an op's module in a pickle: its name, or the object itself where it is no module."""
+    return module.__name__ if isinstance(module, ModuleType) else module
+
+
+def referred(module):
+    """The module that a reference() stands for."""
+    return importlib.import_module(module) if isinstance(module, str) else module
+
+
+def made_again(kind, name, module):
+    return kind(name, referred(module))
+
+
 def stretched(x, shape):
     return x if x is None else np.asarray(x) if x.shape == shape else np.broadcast_to(x, shape).copy()
 
@@ -256,10 +276,6 @@ def where_written(op):
     return not op.source[:3].isdigit(), op.source
 
 
-def is_op(module):
-    return all(hasattr(module, name) for name in ("SIGNATURE", "definition", "forward", "backward"))
-
-
 def modules(package, path):
     """The modules of a room, in alphabetical order."""
     import pkgutil
@@ -267,13 +283,13 @@ def modules(package, path):
     return {m.name: importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(path)}
 
 
-def discover(package, path):
-    """The ops of a room: every module in it with the four names, as an `Op` or as the class that it names itself."""
-    room = package.rpartition(".")[2]
+def discover(package, path, make_op=Op):
+    """The ops of a package, by name: every module in it with the four names."""
+    prefix = package.rpartition(".")[2]
 
     def make():
-        found = {f"{room}.{name}": m for name, m in modules(package, path).items() if is_op(m)}
-        return {name: getattr(m, "OP", Op)(name, m) for name, m in found.items()}
+        found = {f"{prefix}.{name}": m for name, m in modules(package, path).items() if is_op(m)}
+        return {name: make_op(name, m) for name, m in found.items()}
 
     return Lazy(make)
 

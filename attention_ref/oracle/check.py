@@ -11,19 +11,20 @@ from attention_ref.backend import kind
 from attention_ref.backend.declare import declared, takes_dlse
 from attention_ref.conformance import libraries
 from attention_ref.errors import OptionError
+from attention_ref.op.progress import watched
 from attention_ref.oracle.bounds import number_formats, precision
 from attention_ref.oracle.cases import long
 from attention_ref.oracle.cases.select import select, words
 from attention_ref.oracle.diagnose.diagnose import diagnose
 from attention_ref.oracle.diagnose.known import explained, vanished
-from attention_ref.oracle.progress import watched
 from attention_ref.oracle.report.report import Report
 from attention_ref.oracle.report.rerun import DIED
 from attention_ref.oracle.run import sampled
 from attention_ref.oracle.run.adapt import adapt
 from attention_ref.oracle.run.load import name_of
 from attention_ref.oracle.run.runner import CaseRun, Job, run
-from attention_ref.pipeline.attention import attention, find
+from attention_ref.pipeline.attention import attention
+from attention_ref.pipeline.rule import find
 
 MODELS = ("onnx", "onnxruntime")  # backends whose candidates are models
 LONG = 100
@@ -100,7 +101,7 @@ def check(
     jobs = []
     for fmt in tested:
         model = precision.find(models.get(fmt.name, fmt.model)).name
-        jobs += [Job(case, fmt.name, model, rule.name, candidate, backward, seed, timeout, sample) for case in found]
+        jobs += [Job(case, fmt.name, model, rule, candidate, backward, seed, timeout, sample) for case in found]
     known = preset.known if preset else ()
     start = perf_counter()
     watch = watched(spread(jobs, rule, executor), len(jobs), lambda run: run.case, LONG)

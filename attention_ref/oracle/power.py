@@ -13,6 +13,7 @@ import numpy as np
 
 from attention_ref.errors import OptionError
 from attention_ref.op.op import did_you_mean
+from attention_ref.op.progress import watched
 from attention_ref.oracle.bounds import number_formats, precision
 from attention_ref.oracle.cases.case import Inputs, build
 from attention_ref.oracle.cases.select import select
@@ -20,10 +21,9 @@ from attention_ref.oracle.check import seeded
 from attention_ref.oracle.diagnose.diagnose import findings, text, told
 from attention_ref.oracle.diagnose.faults import ARITHMETIC, MISTAKES, Kernel, Online, Split, Straight, roundings
 from attention_ref.oracle.diagnose.observation import BACKWARD, FORWARD, RESULTS, Observation
-from attention_ref.oracle.progress import watched
 from attention_ref.oracle.run.compare import Wanted, compare
 from attention_ref.oracle.run.truth import Truth
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 
 VERSION = 1
 MANY = 20  # faults, from which a bar is shown

@@ -1,26 +1,26 @@
 """`ar.attention`: any rule with every option, and what it returns."""
 
-from attention_ref import score as scores
+import numpy as np
+
 from attention_ref.errors import OptionError, ShapeError
-from attention_ref.masks import Mask
-from attention_ref.op.arrays import as_array, fits, shown
-from attention_ref.op.op import Lazy, Op, did_you_mean, is_op, modules, where_written
-from attention_ref.pipeline.heads import groups
-from attention_ref.pipeline.options import DEFAULTS, INTERNAL, given_options
-from attention_ref.pipeline.pipeline import unrounded
-from attention_ref.pipeline.tiled import Tiled
+from attention_ref.op.arrays import shown
+from attention_ref.pipeline.options import INTERNAL
+from attention_ref.pipeline.rule import find
 
 
 class Attended:
     """What attention returns: the output `o`, the weights `alpha`, `lse` (None where it has no meaning) and the `tape`.
 
     The tape holds the score matrix after every stage that was applied: score, scaled, capped, biased, masked (-inf
-    where not allowed), alpha, dropped; and `allowed`, the union of all masks. Backward reads it: write into a copy.
+    where not allowed), alpha, dropped; and `allowed`, the union of all masks. Backward needs these arrays: write into
+    a copy.
     """
 
     def __init__(self, rule, value, tape):
-        self.rule, self.tape = rule, tape
-        self.o, self.alpha, self.lse = (*value, None)[:3]
+        self.rule = rule
+        self.o, self.alpha, self.lse = value
+        self._tape = tape  # all that backward needs
+        self.tape = {name: x for name, x in tape.items() if isinstance(x, np.ndarray)}
 
     def __repr__(self):
         alpha = "in tiles" if self.alpha is None else f"alpha {self.alpha.shape}"
@@ -40,77 +40,18 @@ class Attended:
             do, dlse, dalpha: the cotangents of the results; None stands for zeros
             out: arrays by the inputs' names, such as `numpy.memmap`, that the gradients are written into
         """
-        grads = self.rule.backward((do, dalpha, dlse), **self.tape, **({"out": out} if out else {}))
-        return grads | {name: written(self.rule.name, name, x, grads.get(name)) for name, x in (out or {}).items()}
+        out = out or {}
+        grads = self.rule.backward((do, dalpha, dlse), **self._tape, out=out)
+        for name, array in out.items():
+            grads[name] = written(self.rule.name, name, array, grads.get(name))
+        return grads
 
-
-class Optioned(Op):
-    """An op that takes every option of attention, under their public names."""
-
-    internal = INTERNAL
-    left_out = ("alpha", "lse")
-
-    def __init__(self, name, module):
-        super().__init__(name, module)
-        self.options = DEFAULTS
-
-    def named(self, args, inputs):
-        """Options under their public names; what stands at its default is left out."""
-        inputs = super().named(args, inputs)
-        if isinstance(inputs.get("dropout"), (tuple, list)):
-            if len(inputs["dropout"]) != 2:
-                raise OptionError(f"{self.name}: dropout is (keep, p), the mask of what is kept and the probability")
-            keep, p = inputs["dropout"]
-            inputs |= {"dropout": keep, "dropout_p": p}
-        if isinstance(inputs.get("allowed"), Mask):
-            inputs |= {"allowed": None, "mask": inputs["allowed"]}
-        return given_options(inputs)
-
-    def example(self, *args, **kwargs):
-        """As for any op, with options under their public names."""
-        inputs = super().example(*args, **kwargs)
-        p = inputs.pop("dropout_p", None)
-        return inputs if p is None else inputs | {"dropout": (inputs["dropout"], p)}
-
-
-class Rule(Optioned):
-    """An attention rule: an op whose results are o, alpha and lse, and which takes every option of `ar.attention`."""
-
-    def __init__(self, name, module):
-        super().__init__(name, Tiled(module))
-
-    def check(self, inputs):
-        """As for any op; a mask and an array of offsets must fit the leading axes too."""
-        given, options = super().check(inputs)
-        leading = self.bind(given).leading
-        align = as_array(self.name, "align", options.get("align", 0))
-        for name, shape in (("align", align.shape), ("allowed", getattr(options.get("mask"), "leading", ()))):
-            if not fits(shape, leading):
-                raise ShapeError(f"{self.name}: {name} has the leading axes {shape}; they must broadcast to {leading}")
-        return given, options
-
-    def bind(self, given):
-        """As for any op, except that the keys may have fewer heads, in groups."""
-        leads = {name: self.arguments[name].lead(x.shape) for name, x in given.items() if self.arguments[name].leading}
-        for few in ("k", "v"):
-            if groups(given["q"].shape, given[few].shape):
-                leads[few] = (*leads[few][:-1], leads["q"][-1])
-        return self.signature.bind(self.name, {name: x.shape for name, x in given.items()}, leads)
-
-    def backward(self, dvalue, /, **tape):
-        """As for any op; a gradient is rounded, if at all, once it is summed."""
-        grads = super().backward(dvalue, **tape)
-        rounding = tape.get("rounding", unrounded)
-        return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
-
-
-def rules_in(package, path):
-    """The rules of a room of scores, sorted by where they are written: the documents' first, in their order."""
-    found = [Rule(name, m) for name, m in modules(package, path).items() if is_op(m) or hasattr(m, "SCORE")]
-    return {rule.name: rule for rule in sorted(found, key=where_written)}
-
-
-rules = Lazy(lambda: rules_in(scores.__name__, scores.__path__))
+    def __getstate__(self):
+        """What is pickled and copied: an executor stays behind."""
+        state = self.__dict__.copy()
+        if "executor" in self._tape:
+            state["_tape"] = self._tape | {"executor": None}
+        return state
 
 
 def attention(
@@ -171,26 +112,53 @@ def attention(
         align: the offset: "top_left" is 0, "bottom_right" is keys - queries, or an integer or an integer array
         q_lengths, k_lengths: how many queries and keys are real, over the leading axes by broadcasting
         q_segments, k_segments: integer ids; a query attends to its own segment, a negative id is padding
-        bias: added to the scores behind scale and softcap; -inf forbids
+        bias: added to the scores after scale and softcap; -inf forbids
         alibi_slopes: a slope m for each of the leading axes: `- m * abs(j - (i + offset))`
         relative_table: a row of T5's buckets for each of the leading axes
         relative_max_distance, relative_bidirectional: how T5 puts distances into buckets
         scale: a factor of the scores, instead of the rule's own
         softcap: scores become `softcap * tanh(s / softcap)`
-        sink: a score more in every row, for each of the leading axes, whose weight goes to no key
+        sink: a learned extra score per head that takes weight but has no value
         dropout: (keep, p): the weights kept, and the probability with which they were dropped
         normalize: "softmax", "softmax_off_by_one", "sparsemax", "entmax15", "sigmoid", "double_softmax"
         empty_row: what a row gets that may attend to nothing: "zero", "nan", "uniform", or "raise"
         tile: None: the whole score matrix at once; a number of positions or (queries, keys): tile by tile, without
             alpha and the tape's stages, in memory that grows with the length; "auto": whichever is faster
-        executor: a `concurrent.futures` executor for the tiles; None: threads of their own, as many as there are cores
+        executor: a `concurrent.futures` executor for the tiles; None: an internal thread pool, one
+            thread per core
         out: an array, such as a `numpy.memmap`, that o is written into
         params: the rule's own parameters, such as `w_q` of "additive"
     """
-    inputs = {name: value for name, value in locals().items() if name not in ("rule", "params")}
     rule = find(rule)
     for name in set(INTERNAL) & set(params):
         raise rule.unknown(name)
+    inputs = {
+        "q": q,
+        "k": k,
+        "v": v,
+        "allowed": allowed,
+        "causal": causal,
+        "window": window,
+        "align": align,
+        "q_lengths": q_lengths,
+        "k_lengths": k_lengths,
+        "q_segments": q_segments,
+        "k_segments": k_segments,
+        "bias": bias,
+        "alibi_slopes": alibi_slopes,
+        "relative_table": relative_table,
+        "relative_max_distance": relative_max_distance,
+        "relative_bidirectional": relative_bidirectional,
+        "scale": scale,
+        "softcap": softcap,
+        "sink": sink,
+        "dropout": dropout,
+        "normalize": normalize,
+        "empty_row": empty_row,
+        "tile": tile,
+        "executor": executor,
+        "out": out,
+    }
     attended = attend(rule, inputs | params)
     if out is not None:
         written(rule.name, "o", out, attended.o)
@@ -211,11 +179,3 @@ def written(owner, name, array, value):
     if array is not value:
         array[...] = value
     return array
-
-
-def find(rule):
-    if isinstance(rule, Rule):
-        return rule
-    if not isinstance(rule, str) or rule not in rules:
-        raise OptionError(f"there is no rule {shown(rule)}{did_you_mean(rule, rules)}")
-    return rules[rule]

@@ -1,7 +1,7 @@
 """Forward mode and second order of any op, or of any rule by its name, by complex step."""
 
 from attention_ref.op import autograd
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find, is_rule
 
 
 def jvp(op, inputs, tangents):
@@ -12,7 +12,7 @@ def jvp(op, inputs, tangents):
     array([0.25  , 0.1966])
 
     Args:
-        op: an `Op`, or a rule by its name
+        op: an `Op`, a rule by its name, or a module with a rule's four names
         inputs: what forward takes, by name
         tangents: directions by the inputs' names, each of its input's shape
     """
@@ -28,7 +28,7 @@ def hvp(op, inputs, cotangent, tangents):
     array([ 0.    , -0.0909])
 
     Args:
-        op: an `Op`, or a rule by its name
+        op: an `Op`, a rule by its name, or a module with a rule's four names
         inputs: what forward takes, by name
         cotangent: what backward takes
         tangents: directions by the inputs' names, each of its input's shape
@@ -37,4 +37,4 @@ def hvp(op, inputs, cotangent, tangents):
 
 
 def named(op):
-    return find(op) if isinstance(op, str) else op
+    return find(op) if isinstance(op, str) or is_rule(op) else op

@@ -4,7 +4,8 @@ import numpy as np
 
 from attention_ref.errors import OptionError
 from attention_ref.op.arrays import NARROW
-from attention_ref.pipeline.attention import attend, find
+from attention_ref.pipeline.attention import attend
+from attention_ref.pipeline.rule import find
 
 STAGES = (
     *("q", "k", "v", "bias", "score", "scaled", "capped", "biased", "masked", "alpha", "dropped", "o", "lse"),

@@ -35,7 +35,7 @@ def is_default(value, default):
     return value is None or (isinstance(value, (bool, int, str)) and type(value) is type(default) and value == default)
 
 
-def check_options(given):
+def check_options(given, *, rounding=None, executor=None, out=None):
     """Refuse the values that cannot be meant, and the pairs that contradict each other."""
     for name in ("causal", "relative_bidirectional"):
         checked_flag(name, given.get(name, False))
@@ -49,13 +49,13 @@ def check_options(given):
     most = given.get("relative_max_distance", 1)
     if isinstance(most, bool) or not isinstance(most, (int, np.integer)) or not 0 < most < 2**31:
         raise OptionError(f"relative_max_distance must be a positive integer; got {shown(most)}")
-    if "rounding" in given and not callable(given["rounding"]):
-        raise OptionError(f"rounding is a function of a name and an array; got {shown(given['rounding'])}")
     check_dropout(given)
-    if "executor" in given and not callable(getattr(given["executor"], "submit", None)):
-        raise OptionError(f"executor is a concurrent.futures executor or None; got {shown(given['executor'])}")
-    if "out" in given and not isinstance(given["out"], np.ndarray):
-        raise OptionError(f"out is a NumPy array or None; got {shown(given['out'])}")
+    if rounding is not None and not callable(rounding):
+        raise OptionError(f"rounding is a function of a name and an array; got {shown(rounding)}")
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise OptionError(f"executor is a concurrent.futures executor or None; got {shown(executor)}")
+    if out is not None and not isinstance(out, np.ndarray):
+        raise OptionError(f"out is a NumPy array or None; got {shown(out)}")
 
 
 def check_dropout(given):

@@ -11,28 +11,22 @@ from attention_ref import normalize as normalizers
 from attention_ref import score as scores
 from attention_ref.adjust import alibi, bias, empty_row, keep, relative, scale, softcap
 from attention_ref.errors import OptionError
-from attention_ref.layer import dropout, logsumexp, weighted_sum
-from attention_ref.op.arrays import select
+from attention_ref.layer import dropout, weighted_sum
+from attention_ref.op.arrays import all_finite, finite, select
 from attention_ref.op.arrays import shown as brief
-from attention_ref.op.op import did_you_mean, is_op
+from attention_ref.op.op import did_you_mean, reference
+from attention_ref.op.protocol import optional
 from attention_ref.op.signature import Signature
 from attention_ref.pipeline.heads import grouped
-from attention_ref.pipeline.options import check_options
-from attention_ref.pipeline.place import FILL, Place
+from attention_ref.pipeline.options import DEFAULTS, check_options
+from attention_ref.pipeline.place import FILL, Place, empty_rows
+from attention_ref.pipeline.recorder import Recorder, Reverse, has_lse, unrounded
 
 OPTIONAL = (
     "allowed?:bool(... i j) bias?(... i j) scale?(... i j) softcap?:positive(... i j) sink?(...) alibi_slopes?(...) "
     "relative_table?[... n] q_lengths?<=i(...) k_lengths?<=j(...) q_segments?:int(... i) k_segments?:int(... j) "
     "dropout?:bool(... i j)"
 )
-RENAMED = {"slopes": "alibi_slopes", "table": "relative_table"}
-SHOWN_AS = {"alibi": "biased", "relative": "biased", "filled": "alpha"}
-
-
-def unrounded(name, x):
-    return x
-
-
 VARIANTS = (
     {},
     {"include": ("allowed",)},
@@ -55,103 +49,149 @@ class Pipeline:
 
     def __init__(self, module):
         self.module = module
-        self.score = module if is_op(module) else import_module(f"{scores.__name__}.{module.SCORE}")
-        self.own_scale = getattr(module, "scale", None)
-        self.own_normalize = getattr(module, "NORMALIZE", "softmax")
-        self.FORMULA, self.SOURCE = module.FORMULA, module.SOURCE
-        self.SLIP = getattr(module, "SLIP", "")
+        named_score = optional(module, "SCORE")
+        self.score = import_module(f"{scores.__name__}.{named_score}") if named_score else module
+        self.own_scale = optional(module, "scale")
+        self.own_normalize = optional(module, "NORMALIZE")
+        for name in ("FORMULA", "SOURCE", "ERRATUM"):
+            setattr(self, name, optional(module, name))
         self.__doc__ = module.__doc__
         q, k, *parameters = Signature(self.score.SIGNATURE).arguments
         self.parameters = [parameter.name for parameter in parameters]
         self.pairwise = k.axes[0] != q.axes[0]
-        inputs = [q, k, "v[... j e]", *parameters, OPTIONAL]
-        self.VARIANTS = VARIANTS + POSITIONAL * self.pairwise + SINK * (self.own_normalize == "softmax")
-        self.SIGNATURE = f"{' '.join(map(str, inputs))} -> o[... i e] alpha[... i j] lse[... i]"
+        refuse_names_of_options(self.parameters)
+        inputs = " ".join(map(str, [q, k, "v[... j e]", *parameters, OPTIONAL]))
+        self.SIGNATURE = f"{inputs} -> o[... i e] alpha[... i j] lse[... i]"
+        self.arguments = Signature(self.SIGNATURE).arguments
+        self.VARIANTS: tuple[dict, ...] = VARIANTS
+        if self.pairwise:
+            self.VARIANTS += POSITIONAL
+        if self.own_normalize == "softmax":
+            self.VARIANTS += SINK
 
     def __reduce__(self):
-        return by_name, (type(self), self.module.__name__)
+        return made_pipeline, (type(self), reference(self.module))
 
     def definition(self, xp, q, k, v, **given):
         from attention_ref.pipeline import textbook
 
         return textbook.attention(xp, self, q, k, v, **{name: x for name, x in given.items() if x is not None})
 
-    def forward(self, q, k, v, rounding=unrounded, **given):
-        check_options(given | {"rounding": rounding})
+    def forward(self, q, k, v, *, rounding=unrounded, tile=None, executor=None, out=None, **given):
+        check_options(given, rounding=rounding, executor=executor, out=out)
+        if tile is not None:
+            from attention_ref.pipeline import tiled
+
+            if tiled.is_wanted(self, {"q": q, "k": k, "v": v} | given, tile, rounding is not unrounded):
+                return tiled.forward(self, {"q": q, "k": k, "v": v} | given, tile, executor, out)
+
+        recorder = Recorder(rounding)
         q, k, v = rounding("q", q), rounding("k", k), rounding("v", v)
         if "bias" in given:
             given["bias"] = rounding("bias", given["bias"])
         place = Place(q.shape[-2], v.shape[-2], given, self.pairwise)
-        x, tape, steps = self.scored(q, k, place.allowed, given)
-        x, tape["score"] = rounding("score", x), rounding("score", tape["score"])
-        lse = None
-        for name, op, arguments in self.stages(q, v, place, given, tape):
-            if name == "alpha":
-                place.look_for_empty_rows(x.shape)
-            if name == "alpha" and hasattr(op, "LSE"):
-                own_sink = {"sink": op.sink(x)} if hasattr(op, "sink") else {}
-                lse, taped = logsumexp.forward(x, **arguments, **own_sink)
-                steps["lse"] = logsumexp, taped
-            x, taped = op.forward(x, **arguments)
-            shown = SHOWN_AS.get(name, name)
-            tape[shown] = x = rounding(shown, x)
-            steps[name] = op, taped
-        value = tape.pop("o"), tape["alpha"], None if lse is None else rounding("lse", lse)
-        if place.allowed is not None:
-            tape["allowed"] = place.seen
-        return value, tape | {"steps": steps, "rounding": rounding}
+        allowed = place.allowed
 
-    def stages(self, q, v, place, given, tape):
-        """(name, op, further arguments) of every stage behind the score, in order, each op taking the last one's x."""
-        factor = self.factor(q, given)
-        if factor is not None:
-            yield "scaled", scale, {"scale": factor}
-        yield from self.adjustments(q, place, given)
-        yield "alpha", self.normalizer(given), {"sink": given["sink"]} if "sink" in given else {}
-        if given.get("empty_row") in FILL:
-            yield "filled", empty_row, {"empty": place.empty, "fill": FILL[given["empty_row"]](place.keys)}
+        s = self.scored(recorder, q, k, allowed, given)  # [... i j]
+        s = self.adjusted(recorder, s, self.factor(q, given), place, given)
+        empty = empty_rows(given, allowed, s.shape)
+        alpha, lse = self.normalized(recorder, s, given)
+        if empty is not None:
+            fill = FILL[given["empty_row"]](place.keys)
+            alpha = recorder.apply("filled", empty_row, alpha, empty=empty, fill=fill, shown_as="alpha")
+            allowed = allowed | empty[..., None]
+        weights = alpha
         if "dropout" in given:
-            yield "dropped", dropout, {"keep": given["dropout"], "p": given["dropout_p"]}
-        yield "o", grouped(weighted_sum, tape["alpha"], v, "v"), {"v": v, "allowed": place.seen}
+            weights = recorder.apply("dropped", dropout, alpha, keep=given["dropout"], p=given["dropout_p"])
+        o = recorder.apply("o", grouped(weighted_sum, weights, v, "v"), weights, v=v, allowed=allowed)
+
+        tape = {name: x for name, x in recorder.shown.items() if name not in ("o", "lse")}
+        if allowed is not None:
+            tape["allowed"] = allowed
+        return (o, alpha, lse), tape | {"recorder": recorder}
+
+    def scored(self, recorder, q, k, allowed, given):
+        """score(q, k; θ): the scores that go on; what is masked goes on, and comes back, as a finite number.
+
+        A score behind a mask may be NaN or infinite, where k is poisoned there; its gradient would be 0 · NaN. So it
+        is replaced, and backward gets the tape of a second run, in which q and k are finite.
+        """
+        op = grouped(self.score, q, k, "k")
+        parameters = {name: given[name] for name in self.parameters}
+        s = recorder.apply("score", op, q, k=k, **parameters)
+        if allowed is None or all_finite(s):
+            return s
+        _, finite_tape = op.forward(finite(q), k=finite(k), **parameters)
+        recorder.keep("score", op, finite_tape)
+        return np.where(allowed | np.isfinite(s), s, 0).astype(s.dtype, copy=False)
 
     def factor(self, q, given):
         """What the scores are multiplied with, or None."""
-        return given.get("scale", self.own_scale(q) if self.own_scale else None)
+        if "scale" in given:
+            return given["scale"]
+        return self.own_scale(q) if self.own_scale else None
 
-    def adjustments(self, q, place, given):
-        """The stages between the scale and the normalizer."""
+    def adjusted(self, recorder, s, factor, place, given):
+        """×scale → softcap → + bias → keep only the allowed: from the scores to what is normalized."""
+        if factor is not None:
+            s = recorder.apply("scaled", scale, s, scale=factor)
         if "softcap" in given:
-            yield "capped", softcap, {"softcap": given["softcap"]}
+            s = recorder.apply("capped", softcap, s, softcap=given["softcap"])
         if "bias" in given:
-            yield "biased", bias, {"bias": given["bias"]}
+            s = recorder.apply("biased", bias, s, bias=given["bias"])
         if "alibi_slopes" in given:
-            yield "alibi", alibi, {"slopes": given["alibi_slopes"], "distance": place.distance.astype(q.real.dtype)}
+            distance = place.distance.astype(s.real.dtype)
+            s = recorder.apply(
+                "alibi", alibi, s, alibi_slopes=given["alibi_slopes"], distance=distance, shown_as="biased"
+            )
         if "relative_table" in given:
             table = given["relative_table"]
-            yield "relative", relative, {"table": table, "bucket": place.bucket(table.shape[-1])}
+            bucket = place.bucket(table.shape[-1])
+            s = recorder.apply("relative", relative, s, relative_table=table, bucket=bucket, shown_as="biased")
         if place.allowed is not None:
-            yield "masked", keep, {"allowed": place.allowed}
+            s = recorder.apply("masked", keep, s, allowed=place.allowed)
+        return s
 
-    def backward(self, cotangents, *, steps, rounding, **shown):
+    def normalized(self, recorder, s, given):
+        """(alpha, lse) of the scores; lse is None where the normalizer has none."""
+        op = self.normalizer(given)
+        sink = {"sink": given["sink"]} if "sink" in given else {}
+        if not has_lse(op):
+            return recorder.apply("alpha", op, s, **sink), None
+        (alpha, lse), tape = op.forward(s, **sink)
+        recorder.keep("alpha", op, tape)
+        return recorder.show("alpha", alpha), recorder.show("lse", lse)
+
+    def backward(self, cotangents, *, out=None, **tape):
+        if "problem" in tape:
+            from attention_ref.pipeline import tiled
+
+            return tiled.backward(cotangents, out, **tape)
+
         do, dalpha, dlse = cotangents
-        dx = rounding("do", do)
-        if dlse is not None and "lse" not in steps:
+        recorder = tape["recorder"]
+        rounding, allowed = recorder.rounding, tape.get("allowed")
+        if dlse is not None and "lse" not in recorder.shown:
             raise OptionError("dlse was given, and this normalizer has no lse")
-        grads = {}
-        for name, (op, taped) in reversed(steps.items()):
-            if name == "lse":
-                continue
-            if name == ("filled" if "filled" in steps else "alpha"):
-                dx = rounding("dalpha", dx if dalpha is None else dx + selected(dalpha, shown.get("allowed")))
-            if name == "score":
-                dx = rounding("ds", dx)
-            here = op.backward(dx, **taped)
-            if name == "alpha" and dlse is not None:
-                here = added(here, logsumexp.backward(dlse, **steps["lse"][1]))
-            if name != "score":
-                dx = here.pop(next(iter(here)))
-            grads |= here
-        return {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
+
+        back = Reverse(recorder)
+        dweights = back.undo("o", rounding("do", do))  # o = Σ_j weights_ij v_j
+        through_o = back.undo("dropped", dweights)  # weights = alpha · keep / (1 - p)
+        if dalpha is None:
+            dalpha = through_o
+        else:
+            dalpha = through_o + (dalpha if allowed is None else select(allowed, dalpha))
+        dalpha = back.undo("filled", rounding("dalpha", dalpha))  # alpha = fill in empty rows
+        normalizer = recorder.steps["alpha"].op
+        ds = back.undo("alpha", (dalpha, dlse) if has_lse(normalizer) else dalpha)  # alpha, lse = normalize(s, sink)
+        ds = back.undo("masked", ds)  # s = s where allowed, else -inf
+        ds = back.undo("relative", ds)  # s = s + table[bucket]
+        ds = back.undo("alibi", ds)  # s = s - slope · |distance|
+        ds = back.undo("biased", ds)  # s = s + bias
+        ds = back.undo("capped", ds)  # s = softcap · tanh(s / softcap)
+        ds = back.undo("scaled", ds)  # s = s · scale
+        dq = back.undo("score", rounding("ds", ds))  # s = score(q, k; θ)
+        return back.grads | {"q": dq}
 
     def normalizer(self, given):
         name = given.get("normalize", self.own_normalize)
@@ -162,31 +202,14 @@ class Pipeline:
             raise OptionError(f"a sink belongs to softmax; normalize={name!r} has none")
         return normalizers.ops["normalize.softmax_sink" if "sink" in given else f"normalize.{name}"].module
 
-    def scored(self, q, k, allowed, given):
-        """(the scores that go on, the tape, the steps); what is masked goes on, and comes back, as a finite number."""
-        op = grouped(self.score, q, k, "k")
-        parameters = {name: given[name] for name in self.parameters}
-        s, taped = op.forward(q, k=k, **parameters)
-        tape = {"score": s}
-        if allowed is not None and not np.isfinite(s).all():
-            _, taped = op.forward(finite(q), k=finite(k), **parameters)
-            s = np.where(allowed | np.isfinite(s), s, 0).astype(s.dtype, copy=False)
-        return s, tape, {"score": (op, taped)}
+
+def refuse_names_of_options(parameters):
+    """A rule's parameter with the name of an option would be taken as both, and have two gradients."""
+    options = {argument.name for argument in Signature(f"{OPTIONAL} -> s[]").arguments}
+    for name in parameters:
+        if name in options | DEFAULTS.keys() or name == "v":
+            raise OptionError(f"the rule's parameter {name!r} has the name of an input of ar.attention; rename it")
 
 
-def by_name(kind, name):
-    return kind(import_module(name))
-
-
-def finite(x):
-    """x with 0 for what is no finite number; x itself where all are."""
-    known = np.isfinite(x)
-    return x if known.all() else np.where(known, x, 0).astype(x.dtype, copy=False)
-
-
-def selected(dalpha, allowed):
-    return dalpha if allowed is None else select(allowed, dalpha)
-
-
-def added(grads, more):
-    return {name: grads[name] + more[name] for name in grads}
+def made_pipeline(kind, module):
+    return kind(import_module(module) if isinstance(module, str) else module)

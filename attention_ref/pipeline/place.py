@@ -18,7 +18,7 @@ class Place:
     """The positions of one call, from its options."""
 
     def __init__(self, queries, keys, given, pairwise=True):
-        self.queries, self.keys, self.given, self.empty = queries, keys, given, None
+        self.queries, self.keys, self.given = queries, keys, given
         self.rows, self.columns, self.every_key = slice(0, queries), slice(0, keys), keys
         self.mask = mask_of(given)
         used = positional_options(given, self.mask)
@@ -94,25 +94,25 @@ class Place:
         two_sided = given.get("relative_bidirectional", True)
         return t5_bucket(self.relative, n, given.get("relative_max_distance", 128), two_sided)
 
-    @property
-    def seen(self):
-        """What may reach the output: what is allowed, and the rows that `empty_row` has filled."""
-        if self.empty is None or self.allowed is None:
-            return self.allowed
-        return self.allowed | self.empty[..., None]
 
-    def look_for_empty_rows(self, shape):
-        """Find the rows of the scores in which nothing is allowed, where `empty_row` asks for more than zeros."""
-        kind = self.given.get("empty_row", "zero")
-        if kind == "zero":
-            return
-        allowed = np.broadcast_to(True if self.allowed is None else self.allowed, shape)
-        empty = ~allowed.any(axis=-1)
-        if kind == "raise" and empty.any():
-            *leading, row = (int(n) for n in np.argwhere(empty)[0])
-            raise OptionError(f"query {row}{f' of {tuple(leading)}' * bool(leading)} may attend to no key")
-        if kind in FILL:
-            self.empty = empty
+def empty_rows(given, allowed, shape):
+    """The rows of scores of this shape that `empty_row` fills, because nothing is allowed in them: [... i], or None."""
+    kind = given.get("empty_row", "zero")
+    if kind == "zero":
+        return None
+    empty = ~np.broadcast_to(True if allowed is None else allowed, shape).any(axis=-1)
+    if kind == "raise":
+        refuse_empty(empty)
+    return empty if kind in FILL and allowed is not None else None
+
+
+def refuse_empty(empty):
+    """Raise for the first row in which nothing is allowed, if there is one."""
+    if not empty.any():
+        return
+    *leading, row = (int(n) for n in np.argwhere(empty)[0])
+    where = f" of {tuple(leading)}" if leading else ""
+    raise OptionError(f"query {row}{where} may attend to no key")
 
 
 def indices(span):

@@ -6,7 +6,7 @@ import numpy as np
 
 from attention_ref.errors import OptionError
 from attention_ref.op.op import owned
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 from attention_ref.pipeline.tiled import execute
 from attention_ref.pipeline.tiled.problem import Problem, refusal
 

@@ -31,8 +31,8 @@ def attention(xp, pipeline, q, k, v, *, bias=None, scale=None, softcap=None, sin
     s = xp.where(allowed, s, -np.inf)
     with_sink = {} if sink is None else {"sink": sink}
     normalizer = normalizer_of(pipeline, given, with_sink)
-    alpha = normalizer.definition(xp, s, **with_sink)
-    lse = log_sum_exp(xp, s, normalizer, sink) if hasattr(normalizer, "LSE") else None
+    normalized = normalizer.definition(xp, s, **with_sink)
+    alpha, lse = normalized if isinstance(normalized, tuple) else (normalized, None)
     empty = ~np.any(np.broadcast_to(allowed, s.shape), axis=-1, keepdims=True)
     if given.get("empty_row") in ("nan", "uniform"):
         alpha = xp.where(empty, np.nan if given["empty_row"] == "nan" else 1 / max(keys, 1), alpha)
@@ -94,12 +94,3 @@ def table_entries(xp, table, distance, given):
     n = table.shape[-1]
     bucket = t5_bucket(distance, n, given.get("relative_max_distance", 128), given.get("relative_bidirectional", True))
     return xp.sum(table[..., None, None, :] * (bucket[..., None] == np.arange(n)), axis=-1)
-
-
-def log_sum_exp(xp, s, normalizer, sink):
-    z = xp.sum(xp.exp(s), axis=-1)
-    if sink is not None:
-        z = z + xp.exp(sink)[..., None]
-    if hasattr(normalizer, "sink"):
-        z = z + 1
-    return xp.where(z == 0, -np.inf, xp.log(xp.where(z == 0, 1, z)))

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.gridspec import GridSpec
 
 from attention_ref.errors import OptionError, ShapeError
+from attention_ref.pipeline.recorder import Reverse
 from attention_ref.plot.describe import checked_labels, describe_grid
 from attention_ref.plot.drawing import checks, colors
 from attention_ref.plot.drawing.cells import add_colorbar, cells_that_fit, draw_cells
@@ -66,14 +67,15 @@ def backward(
     max_cells=512,
     check_rows="warn",
 ):
-    """α, its gradient dα and the scores' gradient ds, for one head, from what `ar.attention` returned (or its tape).
+    """α, its gradient dα and the scores' gradient ds, for one head, from what `ar.attention` returned.
 
     The cotangents are of the output, `do`, or of α itself, `dalpha`, or both, as `Attended.backward` takes them.
     """
-    tape = as_tape("backward", tape)
     if do is None and dalpha is None:
         raise OptionError("backward: give do, the gradient of the output, or dalpha, the gradient of the weights")
-    dalpha, ds = pull(tape, do, dalpha)
+    recorder = recorder_of(tape)
+    tape = as_tape("backward", tape)
+    dalpha, ds = pull(recorder, tape["alpha"], do, dalpha)
     panels = [one_head("backward", array, index) for array in (tape["alpha"], dalpha, ds)]
     allowed = allowed_in(tape, panels[0], index)
     axes, figure = row_of_axes("backward", figure, 3, panels[0].shape)
@@ -84,21 +86,24 @@ def backward(
     return figure, axes
 
 
-def pull(tape, do, dalpha):
-    """(dα, ds): from the output back through the stages behind the weights, then through the normalizer."""
-    total = np.zeros_like(tape["alpha"]) if dalpha is None else cotangent("dalpha", dalpha, tape["alpha"].shape)
-    behind = [name for name in tape["steps"] if name not in ("lse", "score")]
-    behind = behind[behind.index("alpha") :]
-    shown = behind[1] if "filled" in behind else "alpha"
-    shape = (*tape["alpha"].shape[:-1], tape["inputs"]["v"].shape[-1])
-    flowing = None if do is None else cotangent("do", do, shape)
-    for name in reversed(behind):
-        if name == shown:
-            total = flowing = total if flowing is None else total + flowing
-        if flowing is not None:
-            op, taped = tape["steps"][name]
-            flowing = next(iter(op.backward(flowing, **taped).values()))
-    return total, flowing
+def recorder_of(attended):
+    """What `ar.attention` kept for backward."""
+    recorder = getattr(attended, "_tape", {}).get("recorder")
+    if recorder is None:
+        raise OptionError("backward: give what ar.attention returned without tile=; its gradients are found from it")
+    return recorder
+
+
+def pull(recorder, alpha, do, dalpha):
+    """(dα, ds): from the output back through the stages after the weights, then through the normalizer."""
+    back = Reverse(recorder)
+    total = np.zeros_like(alpha) if dalpha is None else cotangent("dalpha", dalpha, alpha.shape)
+    if do is not None:
+        do = cotangent("do", do, recorder.shown["o"].shape)
+        total = total + back.undo("dropped", back.undo("o", do))
+    flowing = back.undo("filled", total)
+    ds = back.undo("alpha", (flowing, None) if "lse" in recorder.shown else flowing)
+    return total, ds
 
 
 def cotangent(name, value, shape=None):

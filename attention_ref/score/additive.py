@@ -7,7 +7,6 @@ from attention_ref.op.arrays import leading_sum, outer_sum
 SIGNATURE = "q[... i d] k[... j c] w_q[x d] w_k[x c] b[x] w_s[x] -> s[... i j]"
 FORMULA = r"s_{ij} = w_s \cdot \tanh(W_q q_i + W_k k_j + b)"
 SOURCE = "000 §3.1, 001 §3"
-HIDDEN = "x"
 
 
 def definition(xp, q, k, w_q, w_k, b, w_s):

@@ -7,7 +7,6 @@ from attention_ref.op.arrays import leading_sum, outer_sum
 SIGNATURE = "q[... i d] k[... j c] w[x d+c] b[x] -> s[... i j]"
 FORMULA = r"s_{ij} = \sum_x \tanh(W [q_i ; k_j] + b)_x"
 SOURCE = "002 rule 2"
-HIDDEN = "x"
 
 
 def definition(xp, q, k, w, b):

@@ -5,7 +5,6 @@ import numpy as np
 SIGNATURE = "q[... i d] k[... j d] -> s[... i j]"
 FORMULA = r"s_{ij} = q_i \cdot k_j"
 SOURCE = "000 §3.1"
-LINEAR_IN_Q = True
 
 
 def definition(xp, q, k):
@@ -14,11 +13,6 @@ def definition(xp, q, k):
 
 def forward(q, k):
     return q @ np.swapaxes(k, -1, -2), {"q": q, "k": k}
-
-
-def bounding_norm(x):
-    """The norm of every query, or key, as [... i 1]: no score exceeds the product of the two, up or down."""
-    return np.sqrt(np.einsum("...d,...d->...", x, x))[..., None]
 
 
 def backward(ds, *, q, k):

@@ -7,7 +7,6 @@ from attention_ref.op.arrays import outer_sum
 SIGNATURE = "q[... i d] k[... j c] w[d c] -> s[... i j]"
 FORMULA = r"s_{ij} = q_i^\top W k_j"
 SOURCE = "Luong, Pham & Manning 2015 (general), completes the family"
-LINEAR_IN_Q = True
 
 
 def definition(xp, q, k, w):

@@ -12,8 +12,7 @@ from attention_ref.score.cosine import normalized
 SIGNATURE = "q[... i d] k[... j d] -> s[... i j]"
 FORMULA = r"s_{ij} = (q_i \cdot k_j) \, \|k_j\|"
 SOURCE = "003 §2, as worded"
-SLIP = "times the key's norm instead of divided by the root of its width"
-LINEAR_IN_Q = True
+ERRATUM = "times the key's norm instead of divided by the root of its width"
 
 
 def definition(xp, q, k):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from attention_ref.train import checkpoint, progress
+from attention_ref.op.progress import Progress
+from attention_ref.train import checkpoint
 from attention_ref.train.adam import Adam, clip
 from attention_ref.train.batch import batches
 from attention_ref.train.model import Model
@@ -47,13 +48,14 @@ def train(task, name, settings, path=None, stop=None):
     history = []
     if path is not None and Path(path).exists():
         history = checkpoint.load(path, plan, model.weights, adam)
-    for epoch in range(len(history), settings.epochs if stop is None else min(stop, settings.epochs)):
-        adam.rate = settings.rate * min(1.0, 2 * (1 - epoch / settings.epochs))
-        history.append([one_epoch(task, model, adam, settings, epoch), model.loss(task.held_out)])
-        if path is not None:
-            checkpoint.save(path, plan, history, model.weights, adam)
-        words = f"{task.name}, {name}: held-out loss {history[-1][1]:.3f}"
-        progress.show(epoch + 1, settings.epochs, words)
+    last = settings.epochs if stop is None else min(stop, settings.epochs)
+    with Progress(settings.epochs, patience=0, done=len(history)) as progress:
+        for epoch in range(len(history), last):
+            adam.rate = settings.rate * min(1.0, 2 * (1 - epoch / settings.epochs))
+            history.append([one_epoch(task, model, adam, settings, epoch), model.loss(task.held_out)])
+            if path is not None:
+                checkpoint.save(path, plan, history, model.weights, adam)
+            progress.step(f"{task.name}, {name}: held-out loss {history[-1][1]:.3f}")
     return Trained(model, *([row[part] for row in history] for part in (0, 1)))
 
 

@@ -10,7 +10,7 @@ from attention_ref.conformance import libraries
 from attention_ref.errors import OptionError
 from attention_ref.oracle.run.adapt import adapt
 from attention_ref.oracle.run.load import load
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 
 
 def candidate_of(target, command=None, backend=None, rule=None):

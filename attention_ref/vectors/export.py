@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save
 
-from attention_ref.vectors import format as form
-from attention_ref.vectors.verify import bound_of
+from attention_ref.vectors import encoding
 
 ARRAYS = {"q", "k", "v", "allowed", "bias", "scale", "softcap", "k_lengths"}
 OPTIONS = {"causal", "window", "align"}
@@ -19,10 +18,10 @@ NAMES = ("Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen
 KINDS = {"f": TensorProto.FLOAT, "b": TensorProto.BOOL, "i": TensorProto.INT64}
 
 
-def export(folder, data=form.DATA):
+def export(folder, data=encoding.DATA):
     """Write all that can be expressed; how many there were."""
-    large, count = form.load_large(data), 0
-    for file, group, test in form.vectors(data):
+    large, count = encoding.load_large(data), 0
+    for file, group, test in encoding.vectors(data):
         call = expressed(group["rule"], test, large)
         if call is not None:
             write(Path(folder) / f"test_{file}_{test['tcId']}", call, test, large)
@@ -39,7 +38,7 @@ def expressed(rule, test, large):
     """
     if test["result"] == "invalid" or rule not in ("dot", "scaled_dot") or "f32" not in test["bounds"]:
         return None
-    inputs, options = form.tree(test["inputs"], large), test["options"]
+    inputs, options = encoding.tree(test["inputs"], large), test["options"]
     if not (set(inputs) <= ARRAYS and set(options) <= OPTIONS and set(test["cotangents"]) == {"o"}):
         return None
     attributes = {}
@@ -103,8 +102,8 @@ def mask_of(inputs, batched, queries, keys):
 def write(folder, call, test, large):
     tensors, attributes, opset = call
     tensors = {name: in_float32(tensors[name]) for name in NAMES if name in tensors}
-    o = four_axes(form.decoded(test["expected"]["results"]["o"], large), "k_lengths" in test["inputs"])
-    limit = np.max(bound_of(test["bounds"]["f32"]["results"]["o"], o.shape, large), initial=0)
+    o = four_axes(encoding.decoded(test["expected"]["results"]["o"], large), "k_lengths" in test["inputs"])
+    limit = np.max(encoding.decoded_bound(test["bounds"]["f32"]["results"]["o"], o.shape, large), initial=0)
     written = [name if name in tensors else "" for name in NAMES]
     while not written[-1]:
         written.pop()
@@ -125,7 +124,7 @@ def write(folder, call, test, large):
         for at, (name, x) in enumerate(several.items()):
             (data / f"{kind}_{at}.pb").write_bytes(numpy_helper.from_array(x, name).SerializeToString())
     for name, entry in test["expected"]["gradients"].items():
-        gradient = in_float32(form.decoded(entry, large))
+        gradient = in_float32(encoding.decoded(entry, large))
         (data / f"gradient_{name}.pb").write_bytes(numpy_helper.from_array(gradient, f"d{name}").SerializeToString())
 
 

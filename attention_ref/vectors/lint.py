@@ -1,35 +1,28 @@
 """Check the vector files: schema, hashes, numbering, and that every flag is true of its test and none is missing."""
 
 import json
-import re
 from pathlib import Path
-from typing import Any
 
-from attention_ref.pipeline.attention import rules
-from attention_ref.vectors import format as form
+from attention_ref.errors import OptionError
+from attention_ref.pipeline.rule import rules
+from attention_ref.vectors import encoding
 from attention_ref.vectors.notes import NOTES, flags_of
 
-KINDS: dict[str, Any] = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "boolean": bool,
-    "integer": int,
-    "number": (int, float),
-}
+MOST_SAID = 200  # characters of a message, which may quote the array at fault
 
 
-def lint(folder=form.DATA):
+def lint(folder=encoding.DATA):
     """Everything that is wrong, a sentence each."""
     folder = Path(folder)
     manifest = json.loads((folder / "MANIFEST.json").read_bytes())
     wrong = list(schema_errors(manifest, load_schema(folder, "manifest"), "MANIFEST.json"))
     wrong += hash_errors(folder, manifest)
-    schema, large = load_schema(folder, "vectors"), form.load_large(folder)
-    for name in form.names(folder):
-        body = form.load(name, folder)
-        found = list(schema_errors(body, schema, name))
-        wrong += found or file_errors(name, body, large)
+    schema, large = load_schema(folder, "vectors"), encoding.load_large(folder)
+    for name in encoding.names(folder):
+        body = encoding.load(name, folder)
+        # What is below reads the file by its schema, and would stumble where it does not fit.
+        unfit = list(schema_errors(body, schema, name))
+        wrong += unfit or file_errors(name, body, large)
     return wrong
 
 
@@ -39,7 +32,7 @@ def load_schema(folder, name):
 
 def hash_errors(folder, manifest):
     hashes = {
-        path.relative_to(folder).as_posix(): form.digest(path.read_bytes())
+        path.relative_to(folder).as_posix(): encoding.digest(path.read_bytes())
         for path in folder.rglob("*")
         if path.is_file() and path.name != "MANIFEST.json"
     }
@@ -48,7 +41,7 @@ def hash_errors(folder, manifest):
     for name in sorted(hashes.keys() & manifest["files"].keys()):
         if hashes[name] != manifest["files"][name]:
             yield f"{name} has not the hash of the manifest"
-    if form.content_hash(manifest["files"]) != manifest["content"]:
+    if encoding.content_hash(manifest["files"]) != manifest["content"]:
         yield "the content hash is not that of the files"
 
 
@@ -85,7 +78,7 @@ def test_errors(group, test, large):
         return
     if (test["result"] == "acceptable") != ("alternatives" in test):
         yield "a test is acceptable exactly if it has alternatives"
-    inputs, cotangents = (form.tree(test[part], large) for part in ("inputs", "cotangents"))
+    inputs, cotangents = (encoding.tree(test[part], large) for part in ("inputs", "cotangents"))
     right = flags_of(rules[group["rule"]], inputs, test["options"], cotangents)
     if right != test["flags"]:
         yield f"the flags {sorted(set(right) ^ set(test['flags']))} are untrue or missing"
@@ -99,7 +92,7 @@ def answer_errors(want, inputs, large):
     if sorted(expected["gradients"]) != sorted(floating):
         yield "there is not one gradient for every floating-point input"
     for name, entry in expected["gradients"].items():
-        if name in inputs and form.decoded(entry, large).shape != inputs[name].shape:
+        if name in inputs and encoding.decoded(entry, large).shape != inputs[name].shape:
             yield f"the gradient of {name} has not its shape"
     for model, bounds in want["bounds"].items():
         for kind in ("results", "gradients"):
@@ -107,37 +100,21 @@ def answer_errors(want, inputs, large):
                 yield f"the bounds of {model} are not those of the {kind}"
             for name, entry in bounds[kind].items():
                 known = isinstance(entry, str) and name in expected[kind]
-                if known and len(entry) != 4 * form.decoded(expected[kind][name], large).size:
+                if known and len(entry) != 4 * encoding.decoded(expected[kind][name], large).size:
                     yield f"the bounds of {model} for {name} are not as many as the numbers"
 
 
-def schema_errors(value, schema, where, root=None):
-    """The part of JSON Schema that ours use: type, enum, pattern, required, properties, additionalProperties, items."""
-    root = root or schema
-    if "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
-    if "anyOf" in schema:
-        if not any(not list(schema_errors(value, option, where, root)) for option in schema["anyOf"]):
-            yield f"{where} is none of what it may be"
-        return
-    kind = schema.get("type")
-    if kind and (not isinstance(value, KINDS[kind]) or isinstance(value, bool)):
-        yield f"{where} is no {kind}"
-        return
-    if "enum" in schema and value not in schema["enum"]:
-        yield f"{where} is {value!r}, none of {schema['enum']}"
-    if "pattern" in schema and not re.search(schema["pattern"], value):
-        yield f"{where} does not match {schema['pattern']}"
-    if isinstance(value, dict):
-        for name in schema.get("required", ()):
-            if name not in value:
-                yield f"{where} lacks {name}"
-        for name, inner in value.items():
-            known = schema.get("properties", {}).get(name, schema.get("additionalProperties", True))
-            if known is False:
-                yield f"{where} has {name}, which it may not"
-            elif isinstance(known, dict):
-                yield from schema_errors(inner, known, f"{where}/{name}", root)
-    if isinstance(value, list) and "items" in schema:
-        for at, inner in enumerate(value):
-            yield from schema_errors(inner, schema["items"], f"{where}/{at}", root)
+def schema_errors(value, schema, name):
+    """Where a file does not fit its JSON Schema."""
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:
+        raise OptionError(
+            "vectors lint: schemas are checked by the package jsonschema: pip install jsonschema"
+        ) from None
+    for error in Draft202012Validator(schema).iter_errors(value):
+        place = "/".join([name, *map(str, error.absolute_path)])
+        said = error.message
+        if error.validator == "anyOf":  # its message repeats the value, which may be the whole test
+            said = "fits none of the forms that it may have"
+        yield f"{place}: {said[:MOST_SAID]}"

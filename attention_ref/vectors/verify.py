@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attention_ref.vectors import format as form
+from attention_ref.oracle.bounds import number_formats
+from attention_ref.oracle.run.compare import Wanted, compare
+from attention_ref.vectors import encoding
 
-MODELS = {"float64": "f64", "float32": "f32", "bfloat16": "bf16/f32acc", "float16": "f16/f32acc"}
+MODELS = {name: fmt.model for name, fmt in number_formats.FORMATS.items()}
+
+FLOAT64 = number_formats.find("float64")
 
 
 @dataclass
@@ -54,13 +58,13 @@ class Summary:
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
-def verify(candidate, rule=None, dtype="float32", model=None, folder=form.DATA, only=None, flags=(), without=()):
+def verify(candidate, rule=None, dtype="float32", model=None, folder=encoding.DATA, only=None, flags=(), without=()):
     """Run every vector of the rule (of all rules, if the candidate has a parameter `rule`)."""
     model = model or MODELS[dtype]
     takes = parameters(candidate)
     rule = rule or (None if "rule" in takes else "scaled_dot")
-    large, summary = form.load_large(folder), Summary()
-    for file, group, test in form.vectors(folder, only):
+    large, summary = encoding.load_large(folder), Summary()
+    for file, group, test in encoding.vectors(folder, only):
         wanted = set(flags) <= set(test["flags"]) and not set(without) & set(test["flags"])
         if rule in (None, group["rule"]) and wanted:
             name = {"rule": group["rule"]} if "rule" in takes else {}
@@ -94,7 +98,7 @@ def judge(candidate, takes, file, test, name, dtype, model, large):
     if test["result"] == "invalid":
         return Verdict(file, test, "failed", "was not refused")
     return best(
-        file, test, [compare(got, want, model, large) for want in (test, *test.get("alternatives", {}).values())]
+        file, test, [judged_by(want, got, model, large) for want in (test, *test.get("alternatives", {}).values())]
     )
 
 
@@ -109,7 +113,7 @@ def best(file, test, outcomes):
 
 def arguments(test, large):
     """(arrays, options) as `ar.attention` takes them."""
-    inputs = form.tree(test["inputs"], large)
+    inputs = encoding.tree(test["inputs"], large)
     options = {name: tuple(x) if isinstance(x, list) else x for name, x in test["options"].items()}
     if "dropout" in inputs and "dropout_p" in options:
         options["dropout"] = inputs.pop("dropout"), options.pop("dropout_p")
@@ -119,11 +123,7 @@ def arguments(test, large):
 def cast(x, dtype):
     if x.dtype.kind != "f":
         return x
-    if dtype == "bfloat16":
-        import ml_dtypes
-
-        return x.astype(ml_dtypes.bfloat16)
-    return x.astype(dtype)
+    return x.astype(number_formats.find(dtype).dtype)
 
 
 def results_and_gradients(answer, test, dtype, large):
@@ -139,7 +139,7 @@ def results_and_gradients(answer, test, dtype, large):
     results = {name: float64(x) for name, x in results.items() if x is not None}
     gradients = {}
     if backward is not None and test["result"] != "invalid":
-        cotangents = {f"d{n}": cast(x, dtype) for n, x in form.tree(test["cotangents"], large).items()}
+        cotangents = {f"d{n}": cast(x, dtype) for n, x in encoding.tree(test["cotangents"], large).items()}
         if set(cotangents) != {"do"} and not set(cotangents) <= parameters(backward) | {None}:
             return {"results": results, "gradients": {}}
         found = backward(cotangents["do"]) if set(cotangents) == {"do"} else backward(**cotangents)
@@ -152,45 +152,39 @@ def float64(x):
     return np.asarray(x).astype(np.float64)
 
 
-def compare(got, want, model, large):
+def judged_by(want, got, model, large):
     """(what is wrong, or nothing; the largest |got − want| / bound; what was judged)."""
     ratio, checked = 0.0, []
     for kind in ("results", "gradients"):
         for name, entry in want["expected"][kind].items():
             if name not in got[kind]:
                 continue
-            right = form.decoded(entry, large)
-            limit = bound_of(want["bounds"][model][kind][name], right.shape, large)
-            why, here = off(got[kind][name], right, limit)
+            right = encoding.decoded(entry, large)
+            bound = encoding.decoded_bound(want["bounds"][model][kind][name], right.shape, large)
             label = name if kind == "results" else f"d{name}"
-            if why:
-                return f"{label}{why}", here, tuple(checked)
-            ratio = max(ratio, here)
+            comparison = compared(label, got[kind][name], right, bound)
+            if comparison.verdict != "pass":
+                return sentence(comparison), np.inf, tuple(checked)
+            if comparison.worst is not None:
+                ratio = max(ratio, comparison.worst.score)
             checked.append(label)
     return "", ratio, tuple(checked)
 
 
-def bound_of(entry, shape, large):
-    """A bound as an array: bit patterns of bfloat16, or a tensor."""
-    if isinstance(entry, dict):
-        return form.decoded(entry, large)
-    return form.widened(np.frombuffer(bytes.fromhex(entry), ">u2")).reshape(shape)
+def compared(label, got, right, bound):
+    """The check's comparison. An infinite bound asks for nothing, whatever is right: so say the vectors' readers."""
+    if got.shape == right.shape:
+        got = np.where(np.isposinf(bound), right, got)
+    comparison, _ = compare(label, got, Wanted(right, bound, FLOAT64, (FLOAT64.dtype,)))
+    return comparison
 
 
-def off(got, right, limit):
-    """(what is wrong, ratio): NaN only where NaN is right; an infinite bound asks for nothing."""
-    if got.shape != right.shape:
-        return f" has shape {got.shape}, not {right.shape}", np.inf
-    with np.errstate(all="ignore"):
-        same = (got == right) | (np.isnan(got) & np.isnan(right))
-        error = np.where(same, 0, np.abs(got - right))
-        fine = same | (error <= limit) | np.isposinf(limit)
-        ratio = np.where(same | np.isposinf(limit), 0, error / np.where(limit > 0, limit, 1))
-    if fine.all():
-        return "", float(np.max(ratio, initial=0.0))
-    at = tuple(int(n) for n in np.argwhere(~fine)[0])
-    said = f"{list(at)} is {got[at]:.9g}, right is {right[at]:.9g}, off by {error[at]:.2g}, allowed {limit[at]:.2g}"
-    return said, np.inf
+def sentence(comparison):
+    worst = comparison.worst
+    if worst is None:
+        return comparison.sentence
+    place = f"{comparison.result}{list(worst.index)} is {worst.got:.9g}, right is {worst.want:.9g}"
+    return f"{place}, off by {worst.error:.2g}, allowed {worst.bound:.2g}"
 
 
 def first_line(error):

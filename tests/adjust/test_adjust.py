@@ -81,22 +81,22 @@ def test_a_bias_of_minus_infinity_forbids():
 def test_alibi_by_loops(offset):
     rng = np.random.default_rng(2)
     s, d, slopes = rng.standard_normal((2, 3, 5, 7)), rng.standard_normal((2, 3, 5, 7)), rng.random(3)
-    biased, grads = run("alibi", d, s=s, slopes=slopes, distance=np.abs(relative(5, 7, offset)).astype(float))
+    biased, grads = run("alibi", d, s=s, alibi_slopes=slopes, distance=np.abs(relative(5, 7, offset)).astype(float))
     want, dslopes, offset = s.copy(), np.zeros(3), np.broadcast_to(offset, (2, 3))
     for b, h, i, j in np.ndindex(s.shape):
         want[b, h, i, j] -= slopes[h] * abs(i + offset[b, h] - j)
         dslopes[h] -= d[b, h, i, j] * abs(i + offset[b, h] - j)
     np.testing.assert_allclose(biased, want, rtol=1e-15)
-    np.testing.assert_allclose(grads["slopes"], dslopes, rtol=1e-12)
+    np.testing.assert_allclose(grads["alibi_slopes"], dslopes, rtol=1e-12)
 
 
 def test_causal_alibi_is_a_slope_along_the_keys():
     """The paper writes m * [-(i - 1), ..., -1, 0], which differs from m * j by a constant of the row."""
     s, slope = np.random.default_rng(3).standard_normal((5, 5)), 0.25
     allowed = np.tri(5, dtype=bool)
-    biased = run("alibi", s=s, slopes=slope, distance=np.abs(relative(5, 5)).astype(float))
+    biased = run("alibi", s=s, alibi_slopes=slope, distance=np.abs(relative(5, 5)).astype(float))
     alpha, along = (
-        ar.ops["normalize.softmax"].forward(np.where(allowed, x, -np.inf))[0]
+        ar.ops["normalize.softmax"].forward(np.where(allowed, x, -np.inf))[0][0]
         for x in (biased, s + slope * np.arange(5))
     )
     np.testing.assert_allclose(alpha, along, rtol=1e-14)
@@ -107,18 +107,18 @@ def test_relative_bias_by_loops(shape):
     rng = np.random.default_rng(4)
     s, d = rng.standard_normal((2, 2, 3, 5, 7))
     table, bucket = rng.standard_normal((3, 4)), rng.integers(0, 4, shape)
-    biased, grads = run("relative", d, s=s, table=table, bucket=bucket)
+    biased, grads = run("relative", d, s=s, relative_table=table, bucket=bucket)
     want, dtable, bucket = s.copy(), np.zeros((3, 4)), np.broadcast_to(bucket, s.shape)
     for b, h, i, j in np.ndindex(s.shape):
         want[b, h, i, j] += table[h, bucket[b, h, i, j]]
         dtable[h, bucket[b, h, i, j]] += d[b, h, i, j]
     np.testing.assert_array_equal(biased, want)
-    np.testing.assert_allclose(grads["table"], dtable, rtol=1e-12)
+    np.testing.assert_allclose(grads["relative_table"], dtable, rtol=1e-12)
 
 
 def test_a_bucket_outside_the_table_is_refused():
     with pytest.raises(ar.OptionError, match=r"bucket holds 4; with n = 4 it must be in 0\.\.3"):
-        run("relative", s=np.zeros((1, 1)), table=np.zeros(4), bucket=np.full((1, 1), 4))
+        run("relative", s=np.zeros((1, 1)), relative_table=np.zeros(4), bucket=np.full((1, 1), 4))
 
 
 def t5_by_words(relative, buckets, max_distance, bidirectional):

@@ -43,9 +43,9 @@ WRITE = "sys.stdout.buffer.write({})"
     ("line", "verdict", "sentence"),
     [
         (WRITE.format("out"), "pass", ""),
-        (WRITE.format("out[:-5]"), "error", r"it wrote \d+ bytes of data, and o should end at \d+"),
-        (WRITE.format("out[:40]"), "error", r"it wrote 40 bytes, fewer than its header of \d+ has"),
-        (WRITE.format("out[:3]"), "error", "it wrote 3 bytes, too few for the length of a header"),
+        (WRITE.format("out[:-5]"), "error", r"what it wrote has \d+ bytes of data, and 'o' should end at \d+"),
+        (WRITE.format("out[:40]"), "error", r"what it wrote has 40 bytes, fewer than its header of \d+ needs"),
+        (WRITE.format("out[:3]"), "error", "what it wrote has 3 bytes, too few for the length of a header"),
         ("", "error", "it wrote nothing on standard output"),
         ("print('scores:', o)", "error", "what it wrote is not safetensors: the first 8 bytes"),
         (
@@ -53,8 +53,21 @@ WRITE = "sys.stdout.buffer.write({})"
             "error",
             "what it wrote is not safetensors: the header",
         ),
-        (WRITE.format("out.replace(b'F32', b'F31')"), "error", "it wrote the dtype 'F31'; known are F64"),
-        (WRITE.format("out.replace(b'[2, 3, ', b'[2, 2, ')"), "error", r"o has \d+ bytes, which is not its shape"),
+        (
+            WRITE.format("out.replace(b'F32', b'F31')"),
+            "error",
+            "what it wrote has 'o' in the dtype 'F31'; known are F64",
+        ),
+        (
+            WRITE.format("out.replace(b'[2, 3, ', b'[2, 2, ')"),
+            "error",
+            r"what it wrote has \d+ bytes for 'o', which is not its shape",
+        ),
+        (
+            WRITE.format("struct.pack('<Q', 200_000) + 200_000 * b'['"),
+            "error",
+            "what it wrote is not safetensors: the header is not the JSON object",
+        ),
         ("os.abort()", "error", "it crashed with SIGABRT"),
         ("raise ValueError('no such size')", "error", "it ended with exit status 1: ValueError: no such size"),
         (WRITE.format("wire.encode({}, {'unsupported': 'no tail'})"), "unsupported", "no tail"),
@@ -106,3 +119,11 @@ def test_the_wire_keeps_every_bit(dtype):
     assert words == {"a": "β"}
     for got, want in zip(arrays.values(), (x, y.T, y[0, 0].reshape(())), strict=True):
         assert (got.dtype, got.shape, got.tobytes()) == (want.dtype, want.shape, want.tobytes())
+
+
+def test_arrays_in_the_same_bytes_are_refused():
+    x = np.zeros(3)
+    content = wire.encode({"a": x, "b": x, "c": x[:0]}, {})
+    assert len(wire.decode(content)[0]) == 3
+    with pytest.raises(ValueError, match="has 'a' and 'b' in the same bytes"):
+        wire.decode(content.replace(b"[24, 48]", b"[ 8, 32]"))

@@ -8,25 +8,24 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref import bench
-from attention_ref.bench.bare import Bare
-from attention_ref.bench.contenders import contenders
-from attention_ref.bench.machine import limit
-from attention_ref.bench.memory import peak
-from attention_ref.cli.main import main
 from attention_ref.pipeline.tiled import blas
+from benchmarks import speed
+from benchmarks.bare import Bare
+from benchmarks.contenders import contenders
+from benchmarks.machine import limit
+from benchmarks.memory import peak
 
 
 @pytest.mark.parametrize("rule", ["scaled_dot", pytest.param("additive", marks=pytest.mark.slow)])
 def test_every_contender_is_measured_or_left_out_for_a_reason(rule):
-    result = bench.run(rule, (16, 33), "float64", heads=2, width=4, causal=True, repeat=1)
+    result = speed.run(rule, (16, 33), "float64", heads=2, width=4, causal=True, repeat=1)
     for found in result["lengths"].values():
         assert {"plain", "tiled", "HIPS autograd"} <= found["seconds"].keys()
         assert found["seconds"].keys() == found["peak"].keys()
         assert all(seconds > 0 for seconds in found["seconds"].values())
         assert all(found["left_out"].values())
         assert found["left_out"]["tiled, causal"] == "all calls are causal here"
-    text = bench.table(result)
+    text = speed.table(result)
     assert "L = 33" in text
     assert ("of it reached by tiled" in text) == (rule == "scaled_dot")
 
@@ -36,15 +35,15 @@ def test_a_quick_call_is_timed_once_it_has_settled(first, said, calls, monkeypat
     """Calls that are not counted while the threads spread, then the median of some; what takes seconds is made once."""
     seconds = iter([first, 0.2, 0.09, 0.02, 0.1, 0.1, 0.05, 0.1])
     taken = []
-    monkeypatch.setattr(bench, "timed", lambda call: taken.append(next(seconds)) or taken[-1])
-    assert bench.steady(None) == said
+    monkeypatch.setattr(speed, "timed", lambda call: taken.append(next(seconds)) or taken[-1])
+    assert speed.steady(None) == said
     assert len(taken) == calls
 
 
 def test_the_command_writes_its_figures(tmp_path, capsys):
     out, plot = tmp_path / "b.json", tmp_path / "b.png"
     asked = ["--lengths", "8,16", "--heads", "1", "--width", "4", "--repeat", "1", "--forward"]
-    assert main(["bench", *asked, "--json", str(out), "--plot", str(plot)]) == 0
+    assert speed.main([*asked, "--json", str(out), "--plot", str(plot)]) == 0
     assert "scaled_dot, float32, 1 head of 4, forward" in capsys.readouterr().out
     assert json.loads(out.read_text())["lengths"]["16"]["seconds"]["tiled"] > 0
     assert plot.stat().st_size > 1000
@@ -52,30 +51,32 @@ def test_the_command_writes_its_figures(tmp_path, capsys):
 
 @pytest.mark.parametrize("path", ["nowhere/b.png", "b.foo", "b"])
 def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_measured(path, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "run", None)
-    assert main(["bench", "--plot", str(tmp_path / path)]) == 2
-    assert capsys.readouterr().err.startswith("attention-ref: bench: ")
+    monkeypatch.setattr(speed, "run", None)
+    with pytest.raises(SystemExit, match="2"):
+        speed.main(["--plot", str(tmp_path / path)])
+    assert "python -m benchmarks.speed: error: " in capsys.readouterr().err
 
 
 def test_milliseconds_are_readable_from_the_smallest_to_the_largest():
-    assert [bench.milliseconds(s) for s in (0.0000123, 0.0078, 0.0948, 13.348)] == ["0.0123", "7.8", "94.8", "13348"]
+    assert [speed.milliseconds(s) for s in (0.0000123, 0.0078, 0.0948, 13.348)] == ["0.0123", "7.8", "94.8", "13348"]
 
 
 @pytest.mark.parametrize("asked", [["--lengths", "8,x"], ["--heads", "0"], ["--rule", "nothing"]], ids=str)
 def test_what_cannot_be_measured_is_refused_in_a_sentence(asked, capsys):
-    assert main(["bench", *asked]) == 2
-    assert capsys.readouterr().err.startswith("attention-ref: ")
+    with pytest.raises(SystemExit, match="2"):
+        speed.main(asked)
+    assert "python -m benchmarks.speed: error: " in capsys.readouterr().err
 
 
 def test_causal_tiles_are_measured_beside_full_ones(monkeypatch):
-    monkeypatch.setattr("attention_ref.bench.machine.kernel", lambda: "someblas 1.2 Whatever")
-    result = bench.run(lengths=(16,), heads=1, width=4, repeat=1, backward=False)
+    monkeypatch.setattr("benchmarks.machine.kernel", lambda: "someblas 1.2 Whatever")
+    result = speed.run(lengths=(16,), heads=1, width=4, repeat=1, backward=False)
     assert result["lengths"]["16"]["seconds"]["tiled, causal"] > 0
-    assert "an exponential, by someblas 1.2 Whatever" in bench.table(result)
+    assert "an exponential, by someblas 1.2 Whatever" in speed.table(result)
     q = np.random.default_rng(0).standard_normal((1, 1, 5, 3))
     calls, _ = contenders({"q": q, "k": q, "v": q}, "scaled_dot", False, False)
     np.testing.assert_array_equal(calls["tiled, causal"](), ar.attention(q, q, q, causal=True).o)
-    result = bench.run("positional_concat", (16,), heads=1, width=4, repeat=1)
+    result = speed.run("positional_concat", (16,), heads=1, width=4, repeat=1)
     assert result["lengths"]["16"]["left_out"]["tiled, causal"] == "this rule has no key positions"
 
 
@@ -131,9 +132,9 @@ def test_what_a_call_imports_is_no_part_of_its_peak(monkeypatch):
     def made(arrays, rule, causal, do):
         return lambda: sizes.append(arrays["q"].shape[-2]) or time.sleep(0.05)
 
-    monkeypatch.setattr(sys.modules["attention_ref.bench.contenders"], "MAKERS", {"tiled": (made, ())})
-    bench.run(lengths=(23,), heads=1, width=4, repeat=1)
-    assert sizes[:2] == [bench.WARM, 23]
+    monkeypatch.setattr(sys.modules["benchmarks.contenders"], "MAKERS", {"tiled": (made, ())})
+    speed.run(lengths=(23,), heads=1, width=4, repeat=1)
+    assert sizes[:2] == [speed.WARM, 23]
 
 
 def test_the_table_has_the_spread_and_each_reason_once():
@@ -146,7 +147,7 @@ def test_the_table_has_the_spread_and_each_reason_once():
     }
     result = {"rule": "scaled_dot", "dtype": "float32", "heads": 2, "width": 4, "causal": False, "backward": True}
     result |= {"machine": {"gemm": 1e9, "exp": 1e-9, "blas": ""}, "lengths": {"16": found}}
-    page = bench.table(result)
+    page = speed.table(result)
     rows = [line.split() for line in page.splitlines()]
     assert ["tiled", "10", "±10%", "1", "1.0"] in rows
     assert ["other", "20", "±20%", "0.5", "4.0"] in rows

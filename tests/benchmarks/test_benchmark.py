@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref import bench
-from attention_ref.bench.contenders import contenders
 from attention_ref.oracle.cases.case import Case, Size
+from benchmarks.contenders import contenders
+from benchmarks.speed import inputs
 
 pytestmark = pytest.mark.benchmark
 SIZES = {"heads": 2, "width": 16}
@@ -16,12 +16,12 @@ SIZES = {"heads": 2, "width": 16}
 @pytest.mark.parametrize("name", ["plain", "tiled"])
 @pytest.mark.parametrize("rule", ar.rules)
 def test_a_rule(benchmark, rule, name, backward):
-    calls, _ = contenders(bench.inputs(rule, 128, "float32", **SIZES), rule, False, backward)
+    calls, _ = contenders(inputs(rule, 128, "float32", **SIZES), rule, False, backward)
     benchmark(calls[name])
 
 
 def test_a_causal_mask(benchmark):
-    calls, _ = contenders(bench.inputs("scaled_dot", 512, "float32", **SIZES), "scaled_dot", True, True)
+    calls, _ = contenders(inputs("scaled_dot", 512, "float32", **SIZES), "scaled_dot", True, True)
     benchmark(calls["tiled"])
 
 

@@ -3,15 +3,16 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref import demo
-from attention_ref.cli.main import main
-from attention_ref.demo import candidates, compare
+from attention_ref.cli import demo
+from attention_ref.cli.main import COMMANDS, main
 from attention_ref.op.formula import readable
+from attention_ref.oracle.run.load import load
 
 SCRIPT = "import sys; from attention_ref.cli.main import main; sys.exit(main())"
 
@@ -30,7 +31,7 @@ def test_the_catalog_shows_every_entry(command, names, capsys):
     assert {line.split()[0] for line in lines[2:] if line[:1].strip()} >= set(names)
     for label in ("formula", "signature", "source"):
         assert sum(line.startswith(f"  {label:11}") for line in lines) == len(names)
-    assert sum(line.startswith(f"  {'slip':11}") for line in lines) == sum(bool(op.slip) for op in names.values())
+    assert sum(line.startswith(f"  {'erratum':11}") for line in lines) == sum(bool(op.erratum) for op in names.values())
 
 
 def test_all_is_both(capsys):
@@ -95,37 +96,58 @@ def test_a_terminal_without_unicode_sees_no_traceback():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_demo_judges_both_and_draws(tmp_path):
-    done = run("demo", "--out", str(tmp_path / "new" / "folder"), PYTHONIOENCODING="utf-8")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_page_of_help(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: attention-ref {command} ")
+
+
+def test_the_page_of_all_commands_is_light():
+    code = "import sys; from attention_ref.cli.main import parser; parser([]).format_help()"
+    code += "; print([name for name in sys.modules if name.startswith(('matplotlib', 'attention_ref.oracle'))])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
+
+
+def test_the_demo_checks_both_draws_and_names_the_next_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("demo", "--out", "new/folder", PYTHONIOENCODING="utf-8", PYTHONPATH=os.pathsep.join(sys.path))
     assert done.returncode == 0, done.stderr
     assert done.stderr == b""
     text = done.stdout.decode()
-    assert max(map(len, text.replace(str(tmp_path), "").splitlines())) <= 100
-    assert "correct: passes" in text
-    assert "wrong: FAILS in o, alpha, dq, dk, dv" in text
-    assert (tmp_path / "new" / "folder" / "alpha.png").read_bytes().startswith(b"\x89PNG")
+    assert "PASSED  new/folder/kernels.py:right" in text
+    assert "FAILED  new/folder/kernels.py:wrong" in text
+    assert "one key too many" in " ".join(text.split())
+    assert max(map(len, text[text.index(demo.LEAK) :].splitlines())) <= 100
+    assert Path("new/folder/wrong.png").read_bytes().startswith(b"\x89PNG")
+    program, *command = text.splitlines()[-1].split()
+    assert program == "attention-ref"
+    assert main([*command, "--cases", "causal,shape-17x17"]) == 1
+    assert "one key too many" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("result", compare.RESULTS)
-@pytest.mark.parametrize("fault", [1 + 1e-9, -1, 0, np.nan])
-def test_the_demo_sees_one_wrong_element(result, fault):
-    given = compare.inputs()
-    got, want = candidates.correct(**given), compare.oracle(**given)
-    worst = tuple(int(n) for n in np.unravel_index(np.argmax(np.abs(want[result])), want[result].shape))
-    got[result][worst] *= fault
-    findings = {found.result: found for found in compare.compare(got, want)}
-    assert [name for name, found in findings.items() if not found.passed] == [result]
-    assert findings[result].worst == worst
-
-
-def test_the_demo_says_when_it_misjudges(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(demo.CANDIDATES, "correct", candidates.wrong)
+def test_the_demo_checks_what_its_reader_has_made_of_the_file(tmp_path, capsys):
+    mended = demo.KERNELS.replace("future=1", "future=0")
+    (tmp_path / "kernels.py").write_text(mended, encoding="utf-8")
     assert main(["demo", "--out", str(tmp_path)]) == 1
-    assert "correct: FAILS" in capsys.readouterr().out
+    page = capsys.readouterr().out
+    assert "is there already, and is checked as it is" in page
+    assert "FAILED" not in page
+    assert demo.LEAK not in page
+    assert (tmp_path / "kernels.py").read_text(encoding="utf-8") == mended
 
 
-def test_what_the_demo_says_of_usual_tests_is_true():
-    given = compare.inputs()
-    assert compare.self_consistency(candidates.wrong, given) < 1e-8
-    square = compare.inputs(e=given["k"].shape[-1])
-    assert compare.worst_error(candidates.wrong(**square), compare.oracle(**square)) < compare.TOLERANCE
+def test_what_the_demo_says_of_finite_differences_is_true(tmp_path):
+    file = tmp_path / "kernels.py"
+    file.write_text(demo.KERNELS, encoding="utf-8")
+    wrong, backward = load(f"{file}:wrong"), load(f"{file}:wrong_backward")
+    rng = np.random.default_rng(13)
+    inputs, tangents = rng.standard_normal((2, 3, 2, 11, 7))
+    do = rng.standard_normal((2, 11, 7))
+    step = 1e-5
+    forwards, backwards = (wrong(*(inputs + sign * step * tangents), causal=True) for sign in (1, -1))
+    measured = np.vdot(do, forwards - backwards) / (2 * step)
+    gradients = backward(do, *inputs, None, None, causal=True)
+    claimed = sum(np.vdot(gradients[name], tangent) for name, tangent in zip("qkv", tangents, strict=True))
+    assert abs(measured - claimed) < 1e-8 * abs(measured)

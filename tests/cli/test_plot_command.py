@@ -67,7 +67,7 @@ def spoiled(tmp_path):
     np.save(good, weights(40, 40))
     short = tmp_path / "short.npy"
     short.write_bytes(good.read_bytes()[:-100])
-    yield short, "ends after"
+    yield short, "promises 12800 bytes and the file has 12700"
     objects = tmp_path / "objects.npy"
     np.save(objects, np.array([{}], object), allow_pickle=True)
     yield objects, "Python objects"
@@ -94,16 +94,39 @@ def spoiled(tmp_path):
     yield empty, "holds no arrays"
     tensors = tmp_path / "long.safetensors"
     tensors.write_bytes(struct.pack("<Q", 2**60) + b"{}")
-    yield tensors, "header would be"
+    yield tensors, "no length of a header"
     tensors = tmp_path / "list.safetensors"
     tensors.write_bytes(struct.pack("<Q", 2) + b"[]")
-    yield tensors, "header is a list"
+    yield tensors, "not the JSON object"
+    deep = tmp_path / "deep.safetensors"
+    deep.write_bytes(struct.pack("<Q", 200_000) + b"[" * 200_000)
+    yield deep, "not the JSON object"
+    overlap = tmp_path / "overlap.safetensors"
+    write_safetensors(overlap, {"a": weights(2, 3)}, header=lambda head: {"a": head["a"], "b": head["a"]})
+    yield overlap, "'a' and 'b' in the same bytes"
+    expression = tmp_path / "expression.npy"
+    expression.write_bytes(good.read_bytes().replace(b"(40, 40)", b"(40,8*5)"))
+    yield expression, "its header describes no array$"
+    words = tmp_path / "words.npy"
+    np.save(words, np.array(["a", "b"]))
+    yield words, "must be real numbers"
+    damaged = tmp_path / "damaged.npz"
+    np.savez_compressed(damaged, weights(40, 40))
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:500] + b"\0" * 900 + content[1400:])
+    yield damaged, "cannot be read"
     for name, change, sentence in (
-        ("overlap", {"data_offsets": [0, 8]}, "does not fit"),
-        ("negative", {"shape": [-2, -3]}, "does not fit"),
-        ("beyond", {"shape": [2, 300], "data_offsets": [0, 4800]}, "does not fit"),
-        ("kind", {"dtype": "I8"}, "dtype I8"),
+        ("short", {"data_offsets": [0, 8]}, "8 bytes for 'a', which is not its shape"),
+        ("negative", {"shape": [-2, -3]}, "negative size"),
+        ("beyond", {"shape": [2, 300], "data_offsets": [0, 4800]}, "'a' should end at 4800"),
+        ("kind", {"dtype": "I32", "shape": [12]}, "dtype I32"),
+        ("unknown", {"dtype": "F4"}, "dtype 'F4'; known are"),
+        ("list", {"dtype": [1]}, r"dtype \[1\]; known are"),
         ("words", {"shape": "ab"}, "is not dtype, shape"),
+        ("digits", {"shape": "23"}, "is not dtype, shape"),
+        ("fraction", {"shape": [2, 3.5]}, "is not dtype, shape"),
+        ("axes", {"shape": [2, 3] + [1] * 80}, "82 axes"),
+        ("huge", {"shape": [0, 10**30], "data_offsets": [0, 0]}, "cannot have"),
     ):  # fmt: skip
         tensors = tmp_path / f"{name}.safetensors"
         write_safetensors(tensors, {"a": weights(2, 3)}, header=lambda head, new=change: {"a": head["a"] | new})
@@ -125,6 +148,24 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path):
     for name in ("a.npy", "a.npz", "a.safetensors", "b.npz"):
         with pytest.raises(OptionError, match=r"more than the .* GiB allowed"):
             weight_files.read(tmp_path / name, most=1000)
+
+
+def test_a_compressed_array_is_refused_by_the_size_that_it_declares(tmp_path):
+    """A few bytes that say they unpack to 3.6 GB, as zeros do."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("a.npy", "w") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "|u1", "fortran_order": False, "shape": (3_600_000_000,)}
+            )
+        archive.filelist[0].file_size = 3_600_000_128
+    with pytest.raises(OptionError, match=r"holds 3\.4 GiB unpacked, more than the 1\.0 GiB allowed"):
+        weight_files.read(tmp_path / "a.npz")
+
+
+def test_names_are_sorted_by_their_numbers_whatever_these_are(tmp_path):
+    names = ["a²", "a9", "a10", "a" + "1" * 5000]
+    np.savez(tmp_path / "a.npz", **dict.fromkeys(names, weights(2)))
+    assert list(weight_files.read(tmp_path / "a.npz")) == ["a9", "a10", "a" + "1" * 5000, "a²"]
 
 
 KINDS = ["layers", "heads", "heatmap", "entropy", "rollout", "flow", "rows", "arcs", "training"]

@@ -42,7 +42,7 @@ def test_exactly_the_wrong_kernel_fails(run):
     result.stdout.fnmatch_lines(["*test_wrong?causal-top-left-float32?*", "*FAILED*wrong against scaled_dot*"])
     text = result.stdout.str()
     assert "Diagnosis: " in text
-    assert "there to catch: more keys than queries, aligned at the bottom right instead" in text
+    assert "Catches: more keys than queries, aligned at the bottom right instead" in text
     assert "the candidate does not declare scale=" in text
 
 

@@ -16,7 +16,7 @@ from attention_ref.oracle.bounds import number_formats
 from attention_ref.oracle.cases.case import Case, Size, build
 from attention_ref.oracle.cases.suite import CASES
 from attention_ref.oracle.run.truth import allowed_pairs
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 
 
 def call(q, k, v, *, allowed=None, scale=None):

@@ -12,7 +12,7 @@ import pytest
 
 import attention_ref as ar
 from attention_ref.op.op import discover
-from attention_ref.pipeline.attention import rules_in
+from attention_ref.pipeline.rule import rules_in
 
 DISTANCE = '''
 """Distance: a key is the better the nearer it is to the query, as in a Gaussian kernel."""
@@ -48,6 +48,7 @@ TESTS = Path(__file__).parents[1]
 @pytest.fixture
 def distance(tmp_path, monkeypatch):
     """The rule, found by discovery in a folder that was added to the room of scores."""
+    list(ar.rules)  # the registry as it is without the new file
     (tmp_path / "distance.py").write_text(DISTANCE)
     monkeypatch.setattr(ar.score, "__path__", [*ar.score.__path__, str(tmp_path)])
     importlib.invalidate_caches()

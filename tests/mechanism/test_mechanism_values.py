@@ -83,7 +83,7 @@ def test_mechanisms_are_listed_in_the_documents_order():
 
 
 def test_only_the_kept_slip_is_marked_as_one():
-    assert [name for name in IN_ORDER if ar.mechanisms[name].slip] == ["elementwise_heads"]
+    assert [name for name in IN_ORDER if ar.mechanisms[name].erratum] == ["elementwise_heads"]
 
 
 def test_bmm_has_the_shape_that_the_text_prints():

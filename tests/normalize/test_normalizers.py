@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref.layer import logsumexp
-from attention_ref.normalize import softmax_off_by_one
+from attention_ref.pipeline.recorder import has_lse
 
 NAMES = sorted(name.removeprefix("normalize.") for name in ar.ops if name.startswith("normalize."))
 SIMPLEX = ("softmax", "sparsemax", "entmax15")
@@ -17,16 +16,33 @@ def run(name, s, d=None, sink=-0.3):
     """alpha, and for a cotangent d the gradients as well."""
     op = ar.ops[f"normalize.{name}"]
     inputs = {"s": np.asarray(s)} | ({"sink": np.asarray(sink, np.asarray(s).dtype)} if "sink" in op.arguments else {})
-    alpha, tape = op.forward(**inputs)
-    return alpha if d is None else (alpha, op.backward(d, **tape))
+    value, tape = op.forward(**inputs)
+    if not has_lse(op.module):
+        return value if d is None else (value, op.backward(d, **tape))
+    alpha, _ = value
+    return alpha if d is None else (alpha, op.backward((d, None), **tape))
 
 
 def test_which_have_an_lse():
-    assert [name for name in NAMES if hasattr(ar.ops[f"normalize.{name}"].module, "LSE")] == [
-        "softmax",
-        "softmax_off_by_one",
-        "softmax_sink",
-    ]
+    with_lse = [name for name in NAMES if has_lse(ar.ops[f"normalize.{name}"].module)]
+    assert with_lse == ["softmax", "softmax_off_by_one", "softmax_sink"]
+
+
+@pytest.mark.parametrize("name", ["softmax", "softmax_off_by_one", "softmax_sink"])
+def test_lse_and_its_gradients_are_the_layers(name):
+    """A normalizer gives its lse beside alpha; `layer.logsumexp` gives it alone, with the sink as an argument."""
+    rng = np.random.default_rng(11)
+    s, dlse = rng.standard_normal((3, 5, 7)), rng.standard_normal((3, 5))
+    s[1, 2], s[2, 3, ::2] = -np.inf, -np.inf
+    sinks = {"softmax": None, "softmax_off_by_one": np.zeros(()), "softmax_sink": rng.standard_normal(3)}
+    given = {"sink": sinks[name]} if name == "softmax_sink" else {}
+    op, layer = ar.ops[f"normalize.{name}"], ar.ops["layer.logsumexp"]
+    (_, lse), tape = op.forward(s=s, **given)
+    want, want_tape = layer.forward(s=s, **({} if sinks[name] is None else {"sink": sinks[name]}))
+    np.testing.assert_allclose(lse, want, rtol=1e-15, atol=1e-15)
+    grads, want_grads = op.backward((None, dlse), **tape), layer.backward(dlse, **want_tape)
+    for argument in grads:
+        np.testing.assert_allclose(grads[argument], want_grads[argument], rtol=1e-14, atol=1e-15)
 
 
 def projection(s):
@@ -125,9 +141,10 @@ def test_a_sink_of_minus_infinity_is_no_sink():
 def test_in_a_dead_row_the_sink_takes_all():
     s = np.full((1, 3), -np.inf)
     op = ar.ops["normalize.softmax_sink"]
-    alpha, tape = op.forward(s, 4.5)
+    (alpha, lse), tape = op.forward(s, 4.5)
     np.testing.assert_array_equal(alpha, 0)
-    np.testing.assert_array_equal(tape["rest"], 1)
+    np.testing.assert_array_equal(tape["sink_alpha"], 1)
+    assert lse == 4.5
     assert ar.ops["layer.logsumexp"].forward(s, 4.5)[0] == 4.5
 
 
@@ -139,7 +156,7 @@ def test_off_by_one_is_a_sink_at_zero():
     )
     np.testing.assert_array_equal(alpha, want)
     np.testing.assert_array_equal(grads["s"], want_grads["s"])
-    lse = logsumexp.forward(s, softmax_off_by_one.sink(s))[0]
+    (_, lse), _ = ar.ops["normalize.softmax_off_by_one"].forward(s)
     assert lse.dtype == np.float32
     np.testing.assert_allclose(lse, np.log1p(np.exp(s).sum(axis=-1)), rtol=1e-6)
 
@@ -235,6 +252,11 @@ def test_complex_step_and_backward_are_transposes_at_forbidden_keys_too(name):
     inputs["s"][:, 0, 1:3] = -np.inf
     tangents = {key: rng.standard_normal(x.shape) for key, x in inputs.items()}
     d = rng.standard_normal(inputs["s"].shape)
-    grads = op.backward(d, **op.forward(**inputs)[1])
-    along = np.sum(d * ar.jvp(op, inputs, tangents))
+    _, tape = op.forward(**inputs)
+    if has_lse(op.module):
+        dlse = rng.standard_normal(d.shape[:-1])
+        alpha_moves, lse_moves = ar.jvp(op, inputs, tangents)
+        grads, along = op.backward((d, dlse), **tape), np.sum(d * alpha_moves) + np.sum(dlse * lse_moves)
+    else:
+        grads, along = op.backward(d, **tape), np.sum(d * ar.jvp(op, inputs, tangents))
     np.testing.assert_allclose(sum(np.sum(grads[key] * tangents[key]) for key in grads), along, rtol=1e-13)

@@ -14,9 +14,9 @@ from attention_ref import masks
 from attention_ref.adjust import alibi, keep, relative, scale, softcap
 from attention_ref.layer import dropout, logsumexp, weighted_sum
 from attention_ref.masks import band, packing, valid
-from attention_ref.normalize import softmax_sink
+from attention_ref.normalize import softmax, softmax_sink
 from attention_ref.op import op
-from attention_ref.pipeline import heads, options, pipeline, place
+from attention_ref.pipeline import heads, options, pipeline, place, recorder
 
 CALM = settings(deadline=None, derandomize=True, max_examples=60, database=None)
 THOROUGH = settings(CALM, max_examples=1500)
@@ -215,18 +215,18 @@ def test_heads_that_do_not_divide_are_refused():
 
 
 def reordered(later, earlier):
-    """The pipeline with the stage `later` put off until behind the stage `earlier`."""
-    stages = pipeline.Pipeline.stages
+    """A recorder that puts the stage `later` off until after the stage `earlier`."""
+    apply = recorder.Recorder.apply
 
-    def swapped(*args):
-        held = None
-        for stage in stages(*args):
-            if stage[0] == later:
-                held = stage
-                continue
-            yield stage
-            if stage[0] == earlier:
-                yield held
+    def swapped(self, name, op, x, /, **arguments):
+        if name == later:
+            self.put_off = op, arguments
+            return x
+        x = apply(self, name, op, x, **arguments)
+        if name == earlier:
+            op, arguments = self.put_off
+            x = apply(self, later, op, x, **arguments)
+        return x
 
     return swapped
 
@@ -234,6 +234,15 @@ def reordered(later, earlier):
 def altered(function, change):
     """The function with its result changed."""
     return lambda *args, **kwargs: change(function(*args, **kwargs))
+
+
+def without_dlse(backward):
+    return lambda cotangents, **tape: backward((cotangents[0], None), **tape)
+
+
+def alpha_after_dropout(self, *args, forward=pipeline.Pipeline.forward, **given):
+    (o, _, lse), tape = forward(self, *args, **given)
+    return (o, tape["dropped"], lse), tape
 
 
 def zeroed(name):
@@ -263,18 +272,18 @@ def share_of_first(grads):
     return grads | {"alpha" if "alpha" in grads else "q": next(iter(grads.values()))}
 
 
-def every_scale(self, q, v, at, given, tape):
+def every_scale(self, q, given):
     own = self.own_scale(q) if self.own_scale else 1
-    yield from stages(self, q, v, at, given | {"scale": given["scale"] * own} if "scale" in given else given, tape)
+    return given["scale"] * own if "scale" in given else own
 
 
-heads_join, resolve, stages = heads.join, place.resolve_offset, pipeline.Pipeline.stages
+heads_join, resolve = heads.join, place.resolve_offset
 CAPPED = "softcap", "scale", "bias (4, 5, 7)"
 FAULTS = {
-    "the softcap behind the bias": (pipeline.Pipeline, "stages", reordered("capped", "biased"), CAPPED),
-    "the scale behind the softcap": (pipeline.Pipeline, "stages", reordered("scaled", "capped"), CAPPED),
-    "the scale behind the bias": (pipeline.Pipeline, "stages", reordered("scaled", "biased"), CAPPED[1:]),
-    "a given scale on top of the rule's own": (pipeline.Pipeline, "stages", every_scale, ("scale",)),
+    "the softcap behind the bias": (recorder.Recorder, "apply", reordered("capped", "biased"), CAPPED),
+    "the scale behind the softcap": (recorder.Recorder, "apply", reordered("scaled", "capped"), CAPPED),
+    "the scale behind the bias": (recorder.Recorder, "apply", reordered("scaled", "biased"), CAPPED[1:]),
+    "a given scale on top of the rule's own": (pipeline.Pipeline, "factor", every_scale, ("scale",)),
     "an offset off by one": (place, "resolve_offset", altered(resolve, lambda n: n + 1), ("causal",)),
     "an offset off by one for slopes": (place, "resolve_offset", altered(resolve, lambda n: n + 1), ("alibi_slopes",)),
     "an offset of the wrong sign": (place, "resolve_offset", altered(resolve, lambda n: -n), ("window",)),
@@ -304,7 +313,12 @@ FAULTS = {
     "a bias without its leading axes' sum": (op, "reduce_to", first_only, ("bias (1, 7)",)),
     "a bias gradient scaled": (pipeline.bias, "backward", lambda d: {"s": d, "bias": 2 * d}, ("bias ()",)),
     "slopes times the signed distance": (place.Place, "distance", property(lambda at: at.relative), ("alibi_slopes",)),
-    "slopes without a gradient": (alibi, "backward", altered(alibi.backward, zeroed("slopes")), ("alibi_slopes",)),
+    "slopes without a gradient": (
+        alibi,
+        "backward",
+        altered(alibi.backward, zeroed("alibi_slopes")),
+        ("alibi_slopes",),
+    ),
     "buckets of the wrong side": (
         place.Place,
         "bucket",
@@ -314,7 +328,7 @@ FAULTS = {
     "a table added to no gradient": (
         relative,
         "backward",
-        altered(relative.backward, zeroed("table")),
+        altered(relative.backward, zeroed("relative_table")),
         ("relative_table",),
     ),
     "the scale's gradient left out": (scale, "backward", altered(scale.backward, zeroed("scale")), ("scale",)),
@@ -332,13 +346,16 @@ FAULTS = {
     ),
     "a sink without a gradient": (softmax_sink, "backward", altered(softmax_sink.backward, zeroed("sink")), ("sink",)),
     "an lse without the sink": (
-        logsumexp,
+        softmax_sink,
         "forward",
-        lambda s, sink=None, forward=logsumexp.forward: forward(s),
+        lambda s, sink, forward=softmax_sink.forward: (
+            (forward(s, sink)[0][0], logsumexp.forward(s)[0]),
+            forward(s, sink)[1],
+        ),
         ("sink",),
     ),
-    "dlse ignored": (pipeline, "added", lambda grads, more: grads, ("sink",)),
-    "dlse ignored without options": (pipeline, "added", lambda grads, more: grads, ()),
+    "dlse ignored": (softmax_sink, "backward", without_dlse(softmax_sink.backward), ("sink",)),
+    "dlse ignored without options": (softmax, "backward", without_dlse(softmax.backward), ()),
     "dropout that does not scale": (
         dropout,
         "forward",
@@ -351,7 +368,7 @@ FAULTS = {
         lambda ddropped, *, keep, factor: {"alpha": ddropped * factor},
         ("dropout",),
     ),
-    "alpha behind the dropout": (pipeline, "SHOWN_AS", pipeline.SHOWN_AS | {"dropped": "alpha"}, ("dropout",)),
+    "alpha after the dropout": (pipeline.Pipeline, "forward", alpha_after_dropout, ("dropout",)),
     "heads in the wrong order": (heads, ("split", "join"), (wrong_split, wrong_join), ("grouped heads",)),
     "the group's gradient from one head": (
         heads.Grouped,
@@ -387,7 +404,7 @@ FAULTS = {
         ("dropout",),
     ),
     "an option that is dropped on the way": (
-        import_module("attention_ref.pipeline.attention"),
+        import_module("attention_ref.pipeline.rule"),
         "given_options",
         lambda inputs: options.given_options({n: x for n, x in inputs.items() if n != "causal"}),
         ("causal",),

@@ -10,9 +10,12 @@ from attention_ref import plot
 rng = np.random.default_rng(11)
 
 
+def drawn():
+    return (rng.standard_normal(shape) for shape in ((2, 5, 3), (2, 7, 3), (2, 7, 4)))
+
+
 def attended(**options):
-    q, k, v = (rng.standard_normal(shape) for shape in ((2, 5, 3), (2, 7, 3), (2, 7, 4)))
-    return ar.attention(q, k, v, **options)
+    return ar.attention(*drawn(), **options)
 
 
 def titles(axes):
@@ -61,7 +64,8 @@ def test_a_head_must_be_chosen():
 )  # fmt: skip
 def test_ds_is_the_gradient_of_a_bias(options):
     """A zero bias enters where the scores do, so its gradient is ds; dα is that of the weights shown."""
-    a = attended(bias=np.zeros((2, 5, 7)), **options)
+    q, k, v = drawn()
+    a = ar.attention(q, k, v, bias=np.zeros((2, 5, 7)), **options)
     do, dalpha = rng.standard_normal(a.o.shape), rng.standard_normal(a.alpha.shape)
     expected = a.backward(do, dalpha=dalpha)["bias"]
     _, axes = plot.backward(a, do, dalpha=dalpha, index=1, check_rows="ignore")
@@ -69,7 +73,6 @@ def test_ds_is_the_gradient_of_a_bias(options):
     ds = axes[2].images[0].get_array()
     assert np.allclose(np.ma.filled(ds, 0), np.where(np.ma.getmaskarray(ds), 0, expected[1]))
     assert np.allclose(expected[1][np.ma.getmaskarray(ds)], 0)
-    v = a.tape["inputs"]["v"]
     through = (do @ np.swapaxes(v, -1, -2) + dalpha)[1]
     if not options:
         assert np.allclose(axes[1].images[0].get_array(), through)

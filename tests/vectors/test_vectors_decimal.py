@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from decimal_attention import evaluate
 
-from attention_ref.vectors import format as form
+from attention_ref.vectors import encoding
 
 OPTIONS = {"causal", "window", "align", "normalize", "dropout_p"}
 NORMALIZERS = {None, "softmax", "softmax_off_by_one", "sigmoid", "double_softmax", "sparsemax"}
@@ -30,7 +30,7 @@ def eligible(group, test):
 
 
 def sample():
-    found = [(file, group["rule"], test) for file, group, test in form.vectors() if eligible(group, test)]
+    found = [(file, group["rule"], test) for file, group, test in encoding.vectors() if eligible(group, test)]
     order = np.random.default_rng(60).permutation(len(found))
     return [found[n] for n in order]
 
@@ -44,12 +44,12 @@ def label(entry):
 
 def agree(entry):
     _, rule, test = entry
-    inputs, cotangents = form.tree(test["inputs"]), form.tree(test["cotangents"])
+    inputs, cotangents = encoding.tree(test["inputs"]), encoding.tree(test["cotangents"])
     results, gradients = evaluate(
         rule, inputs, test["options"], cotangents, 450 if "SoftcapSaturated" in test["flags"] else 150
     )
     for kind, got in (("results", results), ("gradients", gradients)):
-        want = {name: form.decoded(x).ravel().tolist() for name, x in test["expected"][kind].items()}
+        want = {name: encoding.decoded(x).ravel().tolist() for name, x in test["expected"][kind].items()}
         assert got == want, kind
 
 
@@ -71,8 +71,8 @@ def test_the_sample_is_large_and_mixed():
 
 def test_a_changed_bit_is_seen():
     file, rule, test = next(entry for entry in SAMPLE if entry[1] == "scaled_dot")
-    o = form.decoded(test["expected"]["results"]["o"])
+    o = encoding.decoded(test["expected"]["results"]["o"])
     o.flat[0] = np.nextafter(o.flat[0], 9)
-    expected = test["expected"] | {"results": test["expected"]["results"] | {"o": form.encoded(o)}}
+    expected = test["expected"] | {"results": test["expected"]["results"] | {"o": encoding.encoded(o)}}
     with pytest.raises(AssertionError, match="results"):
         agree((file, rule, test | {"expected": expected}))

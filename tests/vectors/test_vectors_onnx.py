@@ -17,11 +17,11 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 
 from attention_ref.cli.main import main
-from attention_ref.vectors import format as form
+from attention_ref.vectors import encoding
 
 pytestmark = [pytest.mark.onnx, pytest.mark.filterwarnings("ignore")]
 
-COMMENTS = {f"test_{file}_{test['tcId']}": test["comment"] for file, _, test in form.vectors()}
+COMMENTS = {f"test_{file}_{test['tcId']}": test["comment"] for file, _, test in encoding.vectors()}
 LEAKS = {"NaN in a masked value", "infinity in a masked value", "NaN in a masked key"}
 NO_KEYS = {"no keys at all"}
 WINDOWS = {"a window over 96 keys", "causal and window", "window of one on each side"}
@@ -97,8 +97,8 @@ def test_a_wrong_output_is_seen(monkeypatch, exported, tmp_path):
 
 def test_gradients_lie_beside(exported):
     file = exported / "test_scaled_dot_1" / "test_data_set_0"
-    (group,) = (g for g in form.load("scaled_dot")["testGroups"] if g["type"] == "shapes")
-    want = form.tree(group["tests"][0]["expected"]["gradients"])
+    (group,) = (g for g in encoding.load("scaled_dot")["testGroups"] if g["type"] == "shapes")
+    want = encoding.tree(group["tests"][0]["expected"]["gradients"])
     for name in "qkv":
         got = numpy_helper.to_array(onnx.load_tensor(file / f"gradient_{name}.pb"))
         assert np.array_equal(got, want[name].astype(np.float32))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from attention_ref.vectors import format as form
+from attention_ref.vectors import encoding
 
-READERS = Path(form.__file__).parent / "readers"
+READERS = Path(encoding.__file__).parent / "readers"
 
 
 def compiled(folder, source):
@@ -29,7 +29,7 @@ def judged(folder, language, file, model="f64", right="", slip=""):
     source = (READERS / f"check.{language}").read_text()
     assert right in source
     command = READER[language](folder, source.replace(right, slip) if right else source)
-    return subprocess.run([*command, form.DATA / f"{file}.json", model], capture_output=True, text=True)
+    return subprocess.run([*command, encoding.DATA / f"{file}.json", model], capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("language", READER)

@@ -22,7 +22,8 @@ class Relative:
     """A number for each bucket: its gradient is one sum over all pairs in the bucket."""
 
     @staticmethod
-    def forward(s, table, bucket):
+    def forward(s, relative_table, bucket):
+        table = relative_table
         bucket = np.broadcast_to(bucket, s.shape[-2:] if bucket.ndim < 3 else bucket.shape)
         leading = np.broadcast_shapes(table.shape[:-1], bucket.shape[:-2])
         every = np.broadcast_to(table, (*leading, table.shape[-1]))
@@ -32,7 +33,7 @@ class Relative:
     @staticmethod
     def backward(dbiased, *, bucket, n):
         chosen = bucket[..., None] == np.arange(n)
-        return {"s": dbiased, "table": np.sum(np.where(chosen, dbiased[..., None], 0), axis=(-3, -2))}
+        return {"s": dbiased, "relative_table": np.sum(np.where(chosen, dbiased[..., None], 0), axis=(-3, -2))}
 
 
 SUBSTITUTES = {"capped": Softcap, "relative": Relative}

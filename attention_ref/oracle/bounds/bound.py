@@ -9,15 +9,15 @@ sum may leave its format's range, the bound is infinite.
 import numpy as np
 
 from attention_ref.errors import OptionError
-from attention_ref.op.arrays import reduce_to
+from attention_ref.op.arrays import finite, reduce_to
 from attention_ref.oracle.bounds import precision
 from attention_ref.oracle.bounds.adjustments import SUBSTITUTES
 from attention_ref.oracle.bounds.normalizers import NORMALIZERS
 from attention_ref.oracle.bounds.running_error import concatenate, constant, exact, where
-from attention_ref.pipeline.attention import find
 from attention_ref.pipeline.heads import groups
-from attention_ref.pipeline.pipeline import RENAMED, finite
 from attention_ref.pipeline.place import FILL, Place
+from attention_ref.pipeline.recorder import Recorder
+from attention_ref.pipeline.rule import find
 
 WHOLE = ("q", "k", "v", "bias")  # whose gradients kernels write before they are summed over what was broadcast
 
@@ -64,6 +64,15 @@ def whole(rule, given, model):
     return Plan(rule.module, arrays, options, place, model)
 
 
+class Unmasked(Recorder):
+    """Runs the stages as kernels may compute them; the mask is left to the normalizer, whose bound must know of it."""
+
+    def apply(self, name, op, x, /, *, shown_as=None, **arguments):
+        if name == "masked":
+            return x
+        return super().apply(name, SUBSTITUTES.get(name, op), x, shown_as=shown_as, **arguments)
+
+
 class Plan:
     """Attention with everything dense; the forward pass keeps what the backward pass needs."""
 
@@ -84,15 +93,8 @@ class Plan:
         """The scores before the masks and the normalizer."""
         given = self.options | self.given
         s, self.scored = self.pipeline.score.forward(**{name: given[name] for name in ("q", "k", *self.parameters)})
-        self.steps = []
-        for name, op, arguments in self.pipeline.stages(given["q"], given.get("v"), self.place, given, {}):
-            if name == "alpha":
-                break
-            if name != "masked":
-                op = SUBSTITUTES.get(name, op)
-                s, taped = op.forward(s, **arguments)
-                self.steps.append((op, taped))
-        return s
+        self.adjustments = Unmasked()
+        return self.pipeline.adjusted(self.adjustments, s, self.pipeline.factor(given["q"], given), self.place, given)
 
     def forward(self):
         s = self.scores().settled()
@@ -161,7 +163,7 @@ class Plan:
     def through_scores(self, ds):
         """The gradients of what the scores are made of."""
         grads = {}
-        for op, taped in reversed(self.steps):
+        for op, taped in reversed(self.adjustments.steps.values()):
             here = op.backward(ds, **taped)
             ds, grads = still_operand(here.pop("s")), grads | here
         return grads | self.pipeline.score.backward(ds, **self.scored)
@@ -169,7 +171,6 @@ class Plan:
     def results(self, grads):
         """The gradients as a kernel returns them."""
         grads = grads | {name: self.scaled_last(grads[name]) for name in "qk" if name in grads}
-        grads = {RENAMED.get(name, name): gradient for name, gradient in grads.items()}
         return {name: self.result(self.summed(name, grads[name])) for name in self.shapes if name in grads}
 
     def scaled_last(self, near):

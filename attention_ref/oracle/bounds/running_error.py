@@ -203,6 +203,28 @@ def matmul(a, b):
     return stored(a.value @ b.value, a.size @ b.size, depth, inherited, a.model)
 
 
+def einsum(subscripts, *operands):
+    """A product of all operands, aligned by their letters, and a sum over the letters that the result has not."""
+    inputs, arrow, result = subscripts.replace(" ", "").partition("->")
+    if not arrow:
+        raise TypeError(f"there is no error bound for numpy.einsum without '->'; got {subscripts!r}")
+    letters = sorted({*inputs} - {*"...,"})
+    product: Any = None
+    for axes, x in zip(inputs.split(","), operands, strict=True):
+        own = axes.replace("...", "")
+        # [... own] -> [... letters], with an axis of length 1 for each letter that this operand lacks
+        x = np.moveaxis(x, [own.index(c) - len(own) for c in own], [sorted(own).index(c) - len(own) for c in own])
+        lead = x.shape[: x.ndim - len(own)]
+        sizes = dict(zip(sorted(own), x.shape[x.ndim - len(own) :], strict=True))
+        x = np.reshape(x, (*lead, *(sizes.get(c, 1) for c in letters)))
+        product = x if product is None else product * x
+    kept = result.replace("...", "")
+    summed = tuple(n - len(letters) for n, c in enumerate(letters) if c not in kept)
+    out = total(product, summed) if summed else product
+    left = [c for c in letters if c in kept]
+    return np.moveaxis(out, [left.index(c) - len(kept) for c in kept], [n - len(kept) for n in range(len(kept))])
+
+
 def scattered(a, b, model):
     """Σ_k of independent errors: at most their sum; statistically the root of the sum of their squares."""
     most = a @ b
@@ -271,5 +293,11 @@ UFUNCS: dict[Any, Callable] = {
     np.tanh: tanh,
     np.sqrt: sqrt,
 } | {u: compared(u) for u in (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)}
-FUNCTIONS: dict[Any, Callable] = {np.sum: total, np.max: largest, np.where: where, np.concatenate: concatenate}
+FUNCTIONS: dict[Any, Callable] = {
+    np.sum: total,
+    np.max: largest,
+    np.where: where,
+    np.concatenate: concatenate,
+    np.einsum: einsum,
+}
 STRUCTURAL = {np.swapaxes, np.moveaxis, np.broadcast_to, np.reshape, np.expand_dims, np.transpose, np.repeat}

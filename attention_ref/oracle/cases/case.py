@@ -1,4 +1,4 @@
-"""A case: a shape, a family of values, options, a layout; the flags it carries and the bug it is there to catch."""
+"""A case: a shape, a family of values, options, a layout; its flags, and the bug that it catches."""
 
 from dataclasses import dataclass, field
 from zlib import crc32
@@ -6,22 +6,17 @@ from zlib import crc32
 import numpy as np
 
 from attention_ref.oracle.cases import layouts, option_values, value_families
+from attention_ref.oracle.cases.flags import flags_of_case
 from attention_ref.oracle.run.truth import allowed_pairs
 
 POSITIONAL = ("causal", "window", "align", "alibi_slopes", "relative_table", "q_lengths", "q_segments")
-FLAG_OF = {
-    **{"causal": "Causal", "align": "Align", "window": "Window", "allowed": "Mask", "bias": "Bias"},
-    **{"alibi_slopes": "ALiBi", "relative_table": "Relative", "scale": "Scale", "softcap": "Softcap", "sink": "Sink"},
-    **{"dropout": "Dropout", "k_lengths": "Lengths", "q_lengths": "Lengths", "q_segments": "Segments"},
-    **{"empty_row": "EmptyRow", "normalize": "Normalize"},
-}
 
 
 @dataclass(frozen=True)
 class Size:
     """The shapes of a case: q is (batch, heads, queries, width), k and v have `groups` heads and `keys` rows.
 
-    v is `values` wide. `groups=None` is as many as `heads`, `axes` how many leading axes there are.
+    v is `values` wide. `groups=None` means as many as `heads`; `axes` is the number of leading axes.
 
     >>> from attention_ref.oracle.cases.case import Size
     >>> Size(3, 200, heads=8, groups=2).shapes()
@@ -37,29 +32,37 @@ class Size:
     groups: int | None = None
     axes: int = 2
 
-    def shapes(self, shared=()):
+    @property
+    def key_heads(self) -> int:
+        return self.heads if self.groups is None else self.groups
+
+    def shapes(self, shared: tuple[str, ...] = ()) -> dict[str, tuple[int, ...]]:
         """The shapes of q, k and v with this many leading axes; a shared one has no batch axis."""
-        few = self.heads if self.groups is None else self.groups
-        lead = {"q": (self.batch, self.heads), "k": (self.batch, few), "v": (self.batch, few)}
-        rows = {"q": (self.queries, self.width), "k": (self.keys, self.width), "v": (self.keys, self.values)}
-        skipped = {name: 2 - self.axes + (name in shared) for name in "qkv"}
-        return {name: lead[name][skipped[name] :] + rows[name] for name in "qkv"}
+        whole = {
+            "q": (self.batch, self.heads, self.queries, self.width),
+            "k": (self.batch, self.key_heads, self.keys, self.width),
+            "v": (self.batch, self.key_heads, self.keys, self.values),
+        }
+        missing = {name: 2 - self.axes + (name in shared) for name in whole}
+        return {name: shape[min(missing[name], 2) :] for name, shape in whole.items()}
 
 
 SMALL = Size(11, 13)
+SQUARE = Size(19, 19)
 WIDE = Size(13, 23)
 TALL = Size(23, 13)
+PACKED = Size(29, 29)  # three documents of unequal length
 TILED = Size(37, 67, 32, 17)
 GROUPED = Size(13, 19, heads=6, groups=2)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case for `ar.check`: shapes, options, a family of values; `why` says which bug it is there to catch.
+    """One case for `ar.check`: shapes, options, a family of values; `why` names the bug that it catches.
 
     >>> from attention_ref.oracle.cases.case import Case, Size
     >>> options = {"causal": True, "align": "bottom_right"}
-    >>> Case("cache-200", "a short prompt behind a long cache", Size(3, 200), options).flags
+    >>> Case("cache-200", "a short prompt after a long cache", Size(3, 200), options).flags
     ('Causal', 'Align')
 
     Args:
@@ -82,30 +85,21 @@ class Case:
     options: dict = field(default_factory=dict, hash=False)
     values: str = "gaussian"
     layout: str = "contiguous"
-    shared: tuple = ()
+    shared: tuple[str, ...] = ()
     poison: float | None = None
-    more: tuple = ()
+    more: tuple[str, ...] = ()
     backward: bool = True
     core: bool = True
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(self.name)
 
     @property
-    def flags(self):
-        """The flags by which `cases=` finds it."""
-        found = [FLAG_OF[name] for name in self.options if name in FLAG_OF]
-        groups = self.size.groups
-        found += ["GQA"] * (groups is not None and 1 < groups < self.size.heads)
-        found += ["MQA"] * (groups == 1 < self.size.heads)
-        found += ["Values"] * (self.values != "gaussian")
-        found += ["Layout"] * (self.layout != "contiguous")
-        found += ["Poison"] * (self.poison is not None)
-        found += ["Shared"] * bool(self.shared) + ["NoBatch"] * (self.size.axes < 2)
-        found += ["Decode"] * (self.size.queries == 1)
-        return tuple(dict.fromkeys((*found, *self.more)))
+    def flags(self) -> tuple[str, ...]:
+        """The flags by which `cases=` selects it."""
+        return tuple(dict.fromkeys((*flags_of_case(self), *self.more)))
 
-    def unfit(self, rule):
+    def unfit(self, rule) -> str:
         """Why a rule cannot be tested by this case; "" if it can."""
         pipeline = rule.module
         if not pipeline.pairwise and (self.poison is not None or set(self.options) & set(POSITIONAL)):
@@ -117,11 +111,29 @@ class Case:
         return ""
 
 
+def case(
+    name,
+    size,
+    *,
+    catches,
+    values="gaussian",
+    layout="contiguous",
+    shared=(),
+    poison=None,
+    flags=(),
+    backward=True,
+    core=True,
+    **options,
+) -> Case:
+    """A row of the tables of cases: a `Case` whose options are keywords, as in a call of `ar.attention`."""
+    return Case(name, catches, size, options, values, layout, shared, poison, tuple(flags), backward, core)
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What one run gets: q, k, v, the options and rule parameters, the cotangents do and dlse."""
 
-    arrays: dict
+    arrays: dict[str, np.ndarray]
     options: dict
     do: np.ndarray
     dlse: np.ndarray

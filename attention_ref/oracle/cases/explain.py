@@ -1,4 +1,4 @@
-"""A case in words and numbers: what goes in, which bug it is there for, what should come out."""
+"""A case in words and numbers: what goes in, which bug it catches, what should come out."""
 
 from textwrap import fill
 
@@ -13,20 +13,23 @@ from attention_ref.oracle.cases.option_values import RECIPES
 from attention_ref.oracle.cases.suite import CASES
 from attention_ref.oracle.cases.value_families import FAMILIES
 from attention_ref.oracle.run.truth import Truth
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 
 WIDTH = 100
-SHOWN = 4
+SHOWN = 4  # numbers of an array: what fits beside its name and shape
 
 
 def explain(name, rule="scaled_dot", dtype="float32", seed=0):
     """A page on one case."""
     if name not in CASES:
-        near = did_you_mean(name, CASES)
-        near = near if near.startswith("; did") else "; attention-ref cases full lists them"
-        raise OptionError(f"there is no case {name!r}{near}")
+        suggestion = did_you_mean(name, CASES)
+        if not suggestion.startswith("; did"):
+            suggestion = "; attention-ref cases full lists them"
+        raise OptionError(f"there is no case {name!r}{suggestion}")
     case, rule, fmt = CASES[name], find(rule), number_formats.find(dtype)
-    lines = [name + f"   [{', '.join(case.flags)}]" * bool(case.flags), paragraph(f"there to catch: {case.why}")]
+    lines = [name, paragraph(f"Catches: {case.why}")]
+    if case.flags:
+        lines[0] = f"{name}   [{', '.join(case.flags)}]"
     unfit = case.unfit(rule)
     if unfit:
         return "\n".join([*lines, paragraph(unfit)])
@@ -70,6 +73,12 @@ def row(name, x, bound=None):
         return "\n".join(row(name, part) for part in x)
     if not isinstance(x, np.ndarray):
         return f"  {name:<14} {x!r}"
-    numbers = ", ".join(f"{one:.7g}" if x.dtype.kind == "f" else str(one) for one in x.ravel()[:SHOWN].tolist())
-    line = f"  {name:<14} {'x'.join(map(str, x.shape)) or 'scalar':<14} {numbers}" + ", …" * (x.size > SHOWN)
-    return line + (f"   bound {np.max(bound):.2g}" if bound is not None and np.size(bound) else "")
+    first = x.ravel()[:SHOWN].tolist()
+    numbers = ", ".join(f"{number:.7g}" if x.dtype.kind == "f" else str(number) for number in first)
+    shape = "x".join(map(str, x.shape)) or "scalar"
+    line = f"  {name:<14} {shape:<14} {numbers}"
+    if x.size > SHOWN:
+        line += ", …"
+    if bound is not None and np.size(bound):
+        line += f"   bound {np.max(bound):.2g}"
+    return line

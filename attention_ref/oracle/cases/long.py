@@ -10,52 +10,65 @@ from numbers import Integral
 
 from attention_ref.errors import OptionError
 from attention_ref.oracle.cases import suite
-from attention_ref.oracle.cases.case import Case, Size
+from attention_ref.oracle.cases.case import Size, case
 
 LENGTH = 131_072
-PAIRS, PAIR_BYTES = 2**24, 300  # of a case that is checked whole: at most, and what each takes there
+# A case that is checked whole has at most this many pairs of a query and a key. Each of them takes some 300 bytes, for
+# about forty float64 arrays of stages and bounds: an estimate, which only the refusal shows.
+PAIRS = 2**24
+PAIR_BYTES = 300
 FIRST = "long-causal"
 
-
-def long():
-    whole, half = Size(LENGTH, LENGTH, 64, 64, axes=0), Size(LENGTH // 2, LENGTH, 64, 64, axes=0)
-    grouped = Size(LENGTH, LENGTH, 64, 64, heads=2, groups=1, axes=1)
-    decode = Size(1, LENGTH, 64, 64, batch=1, heads=2, groups=1, axes=2)
-    causal, window = {"causal": True}, {"window": (255, 0)}
-    right = {"causal": True, "align": "bottom_right"}
-    documents = {"causal": True, "q_segments": "@q_segments", "k_segments": "@k_segments"}
-    cases: list[tuple[str, str, Size, dict]] = [
-        (FIRST, "an index of a pair in 32 bits overflows from 46,341 rows on; tiles skipped far out", whole, causal),
-        ("long-full", "every key for every query: a sum or a loop count in too few bits", whole, {}),
-        ("long-window", "a window of 256 keys far from key 0: the first tile of keys begins too late", whole, window),
-        ("long-bottom-right", "a long prompt behind a cache as long: the offset lost far out", half, right),
-        ("long-documents", "three documents packed: a tile skipped that a document begins in", whole, documents),
-        ("long-mqa", "two query heads on one long key head: strides in 32 bits", grouped, causal),
-        ("long-decode", "one query, a long cache: keys split between workers and merged by lse", decode, {}),
-    ]
-    for name, why, size, options in cases:
-        yield Case(name, why, size, options, values="alike", more=("Long",), core=False)
+WHOLE = Size(LENGTH, LENGTH, 64, 64, axes=0)
+HALF = Size(LENGTH // 2, LENGTH, 64, 64, axes=0)
+ONE_KEY_HEAD = Size(LENGTH, LENGTH, 64, 64, heads=2, groups=1, axes=1)
+DECODE = Size(1, LENGTH, 64, 64, batch=1, heads=2, groups=1, axes=2)
 
 
-CASES = {case.name: case for case in long()}
+def long_case(name, size, **options):
+    return case(name, size, values="alike", flags=("Long",), core=False, **options)
 
 
-def resized(case, length):
-    """The case with `length` keys, and queries in proportion."""
-    size = case.size
-    queries = size.queries if size.queries == 1 else max(1, round(size.queries * length / size.keys))
-    return replace(case, size=replace(size, queries=queries, keys=length))
+# Two lines a case, as in `suite.py`.
+# fmt: off
+TABLE = [
+    long_case(FIRST, WHOLE, causal=True,
+              catches="an index of a pair in 32 bits overflows from 46,341 rows on; tiles skipped far out"),
+    long_case("long-full", WHOLE,
+              catches="every key for every query: a sum or a loop count in too few bits"),
+    long_case("long-window", WHOLE, window=(255, 0),
+              catches="a window of 256 keys far from key 0: the first tile of keys begins too late"),
+    long_case("long-bottom-right", HALF, causal=True, align="bottom_right",
+              catches="a long prompt after a cache as long: the offset lost far out"),
+    long_case("long-documents", WHOLE, causal=True, q_segments="@q_segments", k_segments="@k_segments",
+              catches="three documents packed: a tile skipped that a document begins in"),
+    long_case("long-mqa", ONE_KEY_HEAD, causal=True,
+              catches="two query heads on one long key head: strides in 32 bits"),
+    long_case("long-decode", DECODE,
+              catches="one query, a long cache: keys split between workers and merged by lse"),
+]
+# fmt: on
+CASES = {row.name: row for row in TABLE}
+
+
+def resized(row, length):
+    """The case with `length` keys, and queries in proportion; one query stays one."""
+    queries = row.size.queries
+    if queries > 1:
+        queries = max(1, round(queries * length / row.size.keys))
+    return replace(row, size=replace(row.size, queries=queries, keys=length))
 
 
 def fitted(cases, sample, length, words=()):
     """The cases as they are run: with `length` keys where that is given. `words` are those that meant them."""
     if not cases:
         raise OptionError("check: cases= leaves no case to run")
-    cases = cases if length is None else [resized(case, length) for case in cases]
-    large = [case for case in cases if sample is None and too_large(case)]
-    for case in large:
-        if case.name in words or len(large) == len(cases):
-            raise OptionError(f"check: {case.name} {too_large(case)}")
+    if length is not None:
+        cases = [resized(row, length) for row in cases]
+    large = [row for row in cases if sample is None and too_large(row)]
+    for row in large:
+        if row.name in words or len(large) == len(cases):
+            raise OptionError(f"check: {row.name} {too_large(row)}")
     return cases
 
 
@@ -68,12 +81,12 @@ def counted(name, number):
     return int(number)
 
 
-def too_large(case):
+def too_large(row):
     """Why a case cannot be checked whole, as the end of a sentence; "" where it can, and for the user's own."""
-    if case.name not in CASES and case.name not in suite.CASES:
+    if row.name not in CASES and row.name not in suite.CASES:
         return ""
-    *lead, queries, _ = case.size.shapes()["q"]
-    pairs = prod(lead) * queries * case.size.keys
+    *lead, queries, _ = row.size.shapes()["q"]
+    pairs = prod(lead) * queries * row.size.keys
     if pairs <= PAIRS:
         return ""
     return (

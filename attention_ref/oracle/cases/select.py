@@ -12,20 +12,23 @@ def select(cases):
 
     A minus takes away: "core,-flag:GQA".
     """
-    found = {}
-    for one in words(cases):
-        if isinstance(one, Case):
-            found[one.name] = one
-        elif isinstance(one, str) and one.startswith("-"):
-            found = {name: case for name, case in found.items() if case not in named(one[1:], CASES)}
+    selected = {}
+    for word in words(cases):
+        if isinstance(word, Case):
+            selected[word.name] = word
+        elif isinstance(word, str) and word.startswith("-"):
+            excluded = named(word[1:], CASES)
+            selected = {name: case for name, case in selected.items() if case not in excluded}
         else:
-            found |= {case.name: case for case in named(one, CASES)}
-    return list(found.values())
+            selected |= {case.name: case for case in named(word, CASES)}
+    return list(selected.values())
 
 
 def words(cases):
-    """What was given, one by one."""
-    return [part.strip() for part in cases.split(",")] if isinstance(cases, str) else list(cases)
+    """The selectors in `cases`, one by one."""
+    if isinstance(cases, str):
+        return [part.strip() for part in cases.split(",")]
+    return list(cases)
 
 
 def named(selector, known):
@@ -42,9 +45,10 @@ def named(selector, known):
             raise OptionError(f"check: there is no flag {flag!r}{did_you_mean(flag, flags)}")
         return [case for case in known.values() if flag in case.flags]
     if selector not in known:
-        near = (
-            did_you_mean(selector, ["core", "full", "long", *known, *long.CASES]) if isinstance(selector, str) else ""
-        )
-        near = near if near.startswith("; did") else "; give core, full, long, flag:NAME or the name of a case"
-        raise OptionError(f"check: there is no case {selector!r}{near}")
+        suggestion = ""
+        if isinstance(selector, str):
+            suggestion = did_you_mean(selector, ["core", "full", "long", *known, *long.CASES])
+        if not suggestion.startswith("; did"):
+            suggestion = "; give core, full, long, flag:NAME or the name of a case"
+        raise OptionError(f"check: there is no case {selector!r}{suggestion}")
     return [known[selector]]

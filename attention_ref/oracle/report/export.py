@@ -3,91 +3,18 @@
 import json
 from dataclasses import asdict
 from math import isfinite
+from pathlib import Path
 from xml.etree import ElementTree as xml
 
 from attention_ref.oracle.report.rerun import command
 
 NAME, VERSION = "attention_ref.check", 1
 WORST = ("index", "got", "want", "error", "ulps", "bound", "score", "term")
-NUMBER = {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}
-TEXT, COUNT = {"type": "string"}, {"type": "integer"}
-VERDICT = {"enum": ["pass", "known", "fail", "error", "nondeterministic", "suspicious", "unsupported"]}
-
-
-def strict(properties):
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-WORST_SCHEMA = strict(
-    {
-        **{
-            "index": {"type": "array", "items": COUNT},
-            "got": NUMBER,
-            "got_hex": TEXT,
-            "want": NUMBER,
-            "want_hex": TEXT,
-        },
-        **{name: NUMBER for name in ("error", "ulps", "bound", "score")},
-        "term": TEXT,
-    }
-)
-RESULT_SCHEMA = strict(
-    {
-        **{"result": TEXT, "verdict": VERDICT, "sentence": TEXT, "worst": {"anyOf": [WORST_SCHEMA, {"type": "null"}]}},
-        **{"wrong": COUNT, "size": COUNT, "where": TEXT, "band": {"anyOf": [NUMBER, {"type": "null"}]}},
-        "varies": {"type": "boolean"},
-    }
-)
-SAMPLE_SCHEMA = strict(
-    {
-        **{name: {"type": "array", "items": COUNT} for name in ("rows", "keys")},
-        **{name: COUNT for name in ("of_rows", "of_keys")},
-        "telling": {"anyOf": [NUMBER, {"type": "null"}]},
-    }
-)
-RUN_SCHEMA = strict(
-    {
-        **{"case": TEXT, "why": TEXT, "flags": {"type": "array", "items": TEXT}, "dtype": TEXT, "model": TEXT},
-        **{"verdict": VERDICT, "sentence": TEXT, "seconds": NUMBER, "stage": TEXT, "command": TEXT},
-        "results": {"type": "array", "items": RESULT_SCHEMA},
-        "sample": {"anyOf": [SAMPLE_SCHEMA, {"type": "null"}]},
-    }
-)
-SCHEMA = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": f"{NAME} {VERSION}",
-    **strict(
-        {
-            "schema": {"const": NAME},
-            "version": {"const": VERSION},
-            "passed": {"type": "boolean"},
-            **{name: TEXT for name in ("candidate", "rule", "cases")},
-            "dtypes": {"type": "array", "items": TEXT},
-            **{"seed": COUNT, "backward": {"anyOf": [TEXT, {"type": "null"}]}, "deterministic": {"type": "boolean"}},
-            "dlse": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
-            "timeout": {"anyOf": [NUMBER, {"type": "null"}]},
-            **{name: {"anyOf": [COUNT, {"type": "null"}]} for name in ("sample", "length")},
-            "models": {"type": "object", "additionalProperties": TEXT},
-            "unknown": {"type": "array", "items": TEXT},
-            "seconds": NUMBER,
-            "backend": TEXT,
-            "preset": {"anyOf": [TEXT, {"type": "null"}]},
-            "vanished": {"type": "array", "items": TEXT},
-            "counts": {"type": "object", "additionalProperties": COUNT},
-            "diagnosis": {"anyOf": [TEXT, {"type": "null"}]},
-            "runs": {"type": "array", "items": RUN_SCHEMA},
-        }
-    ),
-}
+SCHEMA = Path(__file__).with_name("report.schema.json")
 
 
 def to_dict(report):
-    """A report as plain data that fits SCHEMA."""
+    """A report as plain data that fits the schema."""
     diagnosis = None if report.diagnosis is None else report.diagnosis.sentence
     return {
         "schema": NAME,
@@ -159,7 +86,7 @@ def add_case(suite, report, run):
     case.set("time", f"{run.seconds:.3f}")
     kind = element_of(report, run)
     details = [c.sentence + f" ({c.where})" * bool(c.where) for c in run.results if c.sentence]
-    body = "\n".join([f"there to catch: {run.why}", *details, command(report, run)])
+    body = "\n".join([f"Catches: {run.why}", *details, command(report, run)])
     if kind:
         xml.SubElement(case, kind, message=printable(run.sentence)).text = printable(body)
     elif run.verdict != "pass":

@@ -143,7 +143,7 @@ def described(out, report, run):
     head = f"{run.case} · {run.dtype} · {run.verdict}"
     flags = f"   [{', '.join(run.flags)}]" if run.flags else ""
     out.raw("  " + head.replace(run.verdict, out.paint(run.verdict, run.verdict)) + flags)
-    out.add(f"there to catch: {run.why}", 4, 6)
+    out.add(f"Catches: {run.why}", 4, 6)
     shown = [c for c in run.results if c.verdict == run.verdict]
     if run.sentence and (not shown or shown[0].sentence != run.sentence or shown[0].worst is None):
         out.add(run.sentence, 4, 6)

@@ -14,7 +14,7 @@ from attention_ref.oracle.run import candidate
 from attention_ref.oracle.run.candidate import Call, Trouble
 from attention_ref.oracle.run.compare import Comparison, Wanted, compare
 from attention_ref.oracle.run.truth import RESULTS, STAGES, Truth, allowed_pairs
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 
 RANK = ("error", "fail", "nondeterministic", "suspicious", "pass", "unsupported")
 BACKWARD = {"it": "the backward", "its": "the backward's"}

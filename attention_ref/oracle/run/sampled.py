@@ -14,6 +14,7 @@ from attention_ref.oracle.report.text import plural
 from attention_ref.oracle.run import runner as whole
 from attention_ref.oracle.run import sampling
 from attention_ref.oracle.run.compare import Comparison
+from attention_ref.pipeline.recorder import has_lse
 from attention_ref.pipeline.sample import through_keys
 from attention_ref.pipeline.tiled import execute, memory
 from attention_ref.pipeline.tiled.problem import Problem, refusal
@@ -57,7 +58,7 @@ class SampledTruth:
 
     @property
     def has_lse(self):
-        return hasattr(self.rule.module.normalizer(self.inputs.options), "LSE")
+        return has_lse(self.rule.module.normalizer(self.inputs.options))
 
     @property
     def has_dlse(self):

@@ -9,10 +9,13 @@ import numpy as np
 
 from attention_ref.adjust import scale
 from attention_ref.layer import dropout
-from attention_ref.op.arrays import reduce_to
-from attention_ref.pipeline.pipeline import RENAMED, finite
+from attention_ref.op.arrays import finite, reduce_to
+from attention_ref.pipeline.recorder import Recorder, Reverse
 from attention_ref.pipeline.tiled.plan import key_tiles
+from attention_ref.score import dot, general, key_norm
 
+# Scores in which the scale may be taken into q, once for all keys; any other score is scaled as it comes.
+LINEAR_IN_Q = (dot, general, key_norm)
 PLACED, PLACES_BYTES = {"bias", "alibi_slopes", "relative_table"}, 2**23
 
 
@@ -36,9 +39,7 @@ class Cell(Sendable):
         self.store, self.stored = problem.store.get(task.number), 0
         self.pipeline, self.cutter, self.tile = problem.pipeline, problem.cutter, problem.tile
         self.options, self.dtype, self.normalizer = problem.options, problem.dtype, problem.normalizer
-        self.bounded = (
-            problem.exponential and problem.dtype.kind == "f" and hasattr(problem.pipeline.score, "bounding_norm")
-        )
+        self.bounded = problem.exponential and problem.dtype.kind == "f" and problem.pipeline.score is dot
         self.leading = tuple(s.stop - s.start for s in self.lead)
         self.place = problem.place.at(self.lead)
         self.given = problem.cutter.lead(problem.given, self.lead)
@@ -81,7 +82,7 @@ class Cell(Sendable):
         """(the largest norm of these keys, as [... 1 1], that of all heads); found once for all queries."""
         where = (*(s.start for s in self.lead), keys.start, keys.stop)
         if where not in self.key_norms:
-            norms, norm = normed(self.pipeline.score, k)
+            norms, norm = normed(k)
             self.key_norms[where] = np.max(norms, axis=-2, keepdims=True, initial=0), norm
         return self.key_norms[where]
 
@@ -99,7 +100,7 @@ class Block:
         self.given = cell.cutter.along("i", cell.given, rows)
         self.factor = cell.pipeline.factor(self.given["q"], self.given)
         self.q, self.early = self.given["q"], False
-        if self.factor is not None and hasattr(cell.pipeline.score, "LINEAR_IN_Q"):
+        if self.factor is not None and cell.pipeline.score in LINEAR_IN_Q:
             self.early = np.ndim(self.factor) == 0 or self.factor.shape[-1] == 1
         if self.early:
             self.q, _ = scale.forward(self.q, self.factor)
@@ -116,17 +117,14 @@ class Block:
                 yield keys, given, place
 
     def scores(self, keys, given, place):
-        """(the scores of a tile as they go into the normalizer, free to be written over; the steps)"""
-        pipeline = self.cell.pipeline
+        """(the scores of a tile as they go into the normalizer, free to be written over; the recorder)"""
+        pipeline, recorder = self.cell.pipeline, Recorder()
         allowed = None if place.allowed is None or self.surely_finite(keys, given) else place.allowed
-        s, _, steps = pipeline.scored(self.q, given["k"], allowed, given)
-        if self.factor is not None and not self.early:
-            s, taped = scale.forward(s, pipeline.factor(given["q"], given))
-            steps["scaled"] = scale, taped
-        for name, op, arguments in pipeline.adjustments(self.q, place, given):
-            s, taped = op.forward(s, **arguments)
-            steps[name] = op, taped
-        return s, steps
+        s = pipeline.scored(recorder, self.q, given["k"], allowed, given)
+        factor = None if self.early or self.factor is None else pipeline.factor(given["q"], given)
+        s = pipeline.adjusted(recorder, s, factor, place, given)
+        recorder.shown.clear()  # nobody looks at a tile's stages, and backward keeps what it needs
+        return s, recorder
 
     def seeing(self, stop):
         """Which queries may attend to any key, as [... i 1]."""
@@ -156,12 +154,12 @@ class Block:
 
     @cached_property
     def norms(self):
-        return normed(self.cell.pipeline.score, self.q)
+        return normed(self.q)
 
-    def free(self, s, steps):
+    def free(self, s, recorder):
         """The scores at all the leading axes, in an array that nobody else holds."""
         shape = (*self.shape, s.shape[-1])
-        if s.shape == shape and s.flags.owndata and not held(s, steps):
+        if s.shape == shape and s.flags.owndata and not held(s, recorder):
             return s
         return np.array(np.broadcast_to(s, shape), self.cell.dtype)
 
@@ -181,28 +179,24 @@ class Block:
         return {"q": back["s"], "scale": back["scale"]}
 
 
-def normed(score, x):
-    """(the norm of every query or key, the largest norm)"""
-    norms = score.bounding_norm(x)
+def normed(x):
+    """(the norm of every query or key as [... i 1], the largest norm): no dot product exceeds the product of two."""
+    norms = np.sqrt(np.einsum("...d,...d->...", x, x))[..., None]
     return norms, float(np.max(norms, initial=0))
 
 
-def held(s, steps):
+def held(s, recorder):
     """Does one of the steps hold this array in its tape?"""
-    for _, taped in steps.values():
+    for _, taped in recorder.steps.values():
         for x in taped.values():
             if x is s:
                 return True
     return False
 
 
-def through(steps, ds, shape):
+def through(recorder, ds, shape):
     """The gradients of a tile's arguments, from that of its scores: the steps in reverse."""
-    grads, ds = {}, reduce_to(ds, shape)
-    for name, (op, taped) in reversed(steps.items()):
-        here = op.backward(ds, **taped)
-        if name != "score":
-            ds = here.pop(next(iter(here)))
-            here = {RENAMED.get(name, name): gradient for name, gradient in here.items()}
-        grads |= here
-    return grads
+    back, ds = Reverse(recorder), reduce_to(ds, shape)
+    for name in reversed(recorder.steps):
+        ds = back.undo(name, ds)
+    return back.grads | {"q": ds}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attention_ref.errors import OptionError
+from attention_ref.pipeline.place import refuse_empty
 from attention_ref.pipeline.tiled import memory, passes
 
 
@@ -25,7 +25,7 @@ def forward(problem, executor, out=None):
     problem.make_store()
     run(passes.forward, problem, executor, take)
     if problem.options.get("empty_row") == "raise":
-        refuse(outputs["empty"])
+        refuse_empty(outputs["empty"])
     return outputs
 
 
@@ -60,9 +60,3 @@ def target(problem, out, shape, blank=False):
     if blank:
         out[...] = 0
     return out
-
-
-def refuse(empty):
-    if empty.any():
-        *leading, row = (int(n) for n in np.argwhere(empty)[0])
-        raise OptionError(f"query {row}{f' of {tuple(leading)}' * bool(leading)} may attend to no key")

@@ -10,10 +10,13 @@ import numpy as np
 
 from attention_ref.adjust import empty_row
 from attention_ref.layer import dropout, weighted_sum
-from attention_ref.normalize import softmax, softmax_sink
+from attention_ref.normalize import softmax_sink
 from attention_ref.op.arrays import select
+from attention_ref.op.protocol import optional
 from attention_ref.pipeline.place import FILL
+from attention_ref.pipeline.recorder import has_lse
 from attention_ref.pipeline.tiled import memory
+from attention_ref.pipeline.tiled import online_softmax as softmax
 from attention_ref.pipeline.tiled.block import through
 from attention_ref.pipeline.tiled.cut import add
 
@@ -74,7 +77,7 @@ def gathered(block, stop, kept, room=None):
 
 def summed(block, room):
     """What takes the scores of a block's rows, tile by tile."""
-    if not hasattr(block.cell.normalizer, "LSE"):
+    if not has_lse(block.cell.normalizer):
         return Local(block.cell.normalizer)
     return Online(block, room)
 
@@ -117,7 +120,8 @@ def sink_of(cell, given):
     """The score of the sink, as [... 1 1]; None where there is none."""
     if "sink" in given:
         return given["sink"][..., None, None]
-    return cell.normalizer.sink(given["q"])[..., None, None] if hasattr(cell.normalizer, "sink") else None
+    fixed = optional(cell.normalizer, "SINK")
+    return None if fixed is None else np.full((1, 1), fixed, given["q"].dtype)
 
 
 def filled(block, empty):

@@ -7,8 +7,10 @@ from math import prod
 import numpy as np
 
 from attention_ref.errors import OptionError
+from attention_ref.op.protocol import optional
 from attention_ref.pipeline.heads import groups
 from attention_ref.pipeline.place import Place
+from attention_ref.pipeline.recorder import has_lse
 from attention_ref.pipeline.tiled import memory
 from attention_ref.pipeline.tiled.block import PLACED, Cell, Sendable
 from attention_ref.pipeline.tiled.cut import Cutter
@@ -39,8 +41,8 @@ class Problem(Sendable):
         arguments = pipeline.arguments
         self.leading = leading_axes(arguments, given)
         self.cutter = Cutter(arguments, {name: x.shape for name, x in self.given.items()}, self.leading[-1:])
-        width = hidden(pipeline.score, arguments, self.given)
-        self.tile = choose(tile, self.place, width, self.leading, self.cutter.shared.values())
+        self.taped_a_pair = taped_a_pair(pipeline, self.given)
+        self.tile = choose(tile, self.place, max(self.taped_a_pair, 1), self.leading, self.cutter.shared.values())
         self.arrange()
 
     def arrange(self):
@@ -59,20 +61,20 @@ class Problem(Sendable):
 
     def bytes_kept(self):
         """How many bytes a row of scores takes if its exponentials wait for backward; 0 where they cannot."""
-        simple = self.keeps and self.exponential and not hasattr(self.pipeline.score, "HIDDEN")
+        simple = self.keeps and self.exponential and self.taped_a_pair == 0
         return self.dtype.itemsize * self.place.keys if simple else 0
 
     @property
     def exponential(self):
         """Whether the weights are exponentials of the score itself, but for its scale."""
-        return hasattr(self.normalizer, "LSE") and not ADJUSTED & self.given.keys()
+        return has_lse(self.normalizer) and not ADJUSTED & self.given.keys()
 
     @property
     def outputs(self):
         """{name: shape} of what forward gives."""
         rows = (*self.leading, self.place.queries)
         out = {"o": (*rows, self.given["v"].shape[-1])}
-        if hasattr(self.normalizer, "LSE"):
+        if has_lse(self.normalizer):
             out["lse"] = rows
         if self.options.get("empty_row", "zero") != "zero":
             out["empty"] = rows
@@ -136,7 +138,7 @@ def wants_tiles(pipeline, given, tile, emulated):
     reason = EMULATED if emulated else refusal(pipeline, given)
     if isinstance(tile, str) and tile == "auto":
         pairs = prod(leading_axes(pipeline.arguments, given)) * given["q"].shape[-2] * given["v"].shape[-2]
-        width = given["q"].itemsize * hidden(pipeline.score, pipeline.arguments, given)
+        width = given["q"].itemsize * max(taped_a_pair(pipeline, given), 1)
         return pairs * width > AUTO_BYTES and not reason
     sizes(tile)
     if reason:
@@ -149,7 +151,7 @@ def refusal(pipeline, given):
     if not pipeline.pairwise:
         return "this rule's keys stand beside its queries, so that there are no tiles of pairs; leave tile= out"
     op = pipeline.normalizer(given)
-    if not (hasattr(op, "LSE") or hasattr(op, "LOCAL")):
+    if not (has_lse(op) or optional(op, "ELEMENTWISE")):
         name = given.get("normalize", pipeline.own_normalize)
         return f"{name} needs every score of a row at once and cannot be tiled; leave tile= out"
     return None
@@ -167,11 +169,27 @@ def leading_axes(arguments, given):
     return np.broadcast_shapes(*shapes)
 
 
-def hidden(score, arguments, arrays):
-    """How wide the hidden layer is that this score has for every pair."""
-    letter = getattr(score, "HIDDEN", None)
-    for argument in arguments:
-        letters = [axis.text for axis in argument.axes]
-        if letter in letters and argument.name in arrays:
-            return max(arrays[argument.name].shape[letters.index(letter) - len(letters)], 1)
-    return 1
+def taped_a_pair(pipeline, arrays):
+    """How many numbers the score's tape holds for each pair of query and key; 0 for a product, x for a hidden layer.
+
+    Found by running the score on two queries and two keys at most: of the numbers on its tape, those that grow with
+    the queries and with the keys together are the mixed difference of the counts.
+    """
+    if min(arrays["q"].shape[-2], arrays["k"].shape[-2]) < 2 or not (arrays["q"].size and arrays["k"].size):
+        return 0
+    parameters = {
+        name: first_of_leading(pipeline, name, arrays[name]) for name in pipeline.parameters if name in arrays
+    }
+    q, k = (first_of_leading(pipeline, name, arrays[name]) for name in ("q", "k"))
+
+    def taped(queries, keys):
+        _, tape = pipeline.score.forward(q[:queries], k=k[:keys], **parameters)
+        return sum(x.size for x in tape.values() if isinstance(x, np.ndarray))
+
+    return taped(2, 2) - taped(2, 1) - taped(1, 2) + taped(1, 1)
+
+
+def first_of_leading(pipeline, name, x):
+    """An argument at the first place of its leading axes."""
+    argument = next(argument for argument in pipeline.arguments if argument.name == name)
+    return x[(0,) * len(argument.lead(x.shape))]

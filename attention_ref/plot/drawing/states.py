@@ -38,7 +38,7 @@ def classify(values: np.ndarray, allowed: np.ndarray | None, kind: str = "weight
 def empty_rows(values: np.ndarray, masked: np.ndarray | None, kind: str = "weights") -> np.ndarray:
     """The rows that may attend to nothing; without a mask, the rows of weights that are all 0."""
     if masked is not None:
-        return masked.all(axis=-1)
+        return np.asarray(masked.all(axis=-1))
     if kind != "weights":
         return np.zeros(len(values), bool)
     return (values == 0).all(axis=-1)

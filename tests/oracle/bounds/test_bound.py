@@ -308,3 +308,25 @@ def test_only_what_is_exact_has_no_error():
     assert (off.error == 0.5).all()
     assert (off.upper == 1.5).all()
     assert ((x @ off.T).error[0] > 1.4).all()
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "shapes"),
+    [
+        ("...id,...jd->...ij", ((2, 7, 5), (2, 3, 5))),
+        ("...id,dc,...jc->...ij", ((2, 7, 5), (5, 3), (2, 11, 3))),
+        ("...ijd,...ijd->...ij", ((7, 3, 5), (7, 3, 5))),
+        ("ab,b->ba", ((3, 5), (5,))),
+    ],
+)
+def test_einsum_has_a_bound(subscripts, shapes):
+    """Sound in float32, in NumPy's own order of sums, and no wider than a bound on that many roundings."""
+    rng, model = np.random.default_rng(8), precision.find("f32")
+    arrays = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    near = np.einsum(subscripts, *(running_error.exact(x, model) for x in arrays))
+    want = np.einsum(subscripts, *(x.astype(np.float64) for x in arrays))
+    np.testing.assert_allclose(near.value, want, rtol=1e-14, atol=1e-14)
+    error = np.abs(np.einsum(subscripts, *arrays) - want)
+    assert (error <= near.error).all()
+    sizes = np.einsum(subscripts, *(np.abs(x).astype(np.float64) for x in arrays))
+    assert (near.error <= 32 * 2.0**-24 * sizes + 1e-30).all()

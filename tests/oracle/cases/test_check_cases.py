@@ -9,13 +9,15 @@ import pytest
 import attention_ref as ar
 from attention_ref.oracle.bounds import number_formats
 from attention_ref.oracle.cases import long
-from attention_ref.oracle.cases.case import build, folded
+from attention_ref.oracle.cases.case import Size, build, folded
+from attention_ref.oracle.cases.flags import FLAGS, TRUE_OF_VECTOR
 from attention_ref.oracle.cases.layouts import LAYOUTS
-from attention_ref.oracle.cases.option_values import RECIPES
+from attention_ref.oracle.cases.option_values import RECIPES, make
 from attention_ref.oracle.cases.select import select
-from attention_ref.oracle.cases.suite import CASES, ROOMS
+from attention_ref.oracle.cases.suite import CASES, TABLES
 from attention_ref.oracle.cases.value_families import FAMILIES
 from attention_ref.oracle.run.truth import Truth, allowed_pairs
+from attention_ref.vectors.notes import NOTES
 
 RULE = ar.rules["scaled_dot"]
 F32 = number_formats.find("float32")
@@ -23,11 +25,11 @@ CORE = select("core")
 
 
 def test_no_two_cases_have_one_name():
-    names = [case.name for room in ROOMS for case in room()]
+    names = [case.name for table in TABLES for case in table]
     assert len(names) == len(set(names)) == len(CASES)
 
 
-def test_every_case_says_which_bug_it_is_there_to_catch():
+def test_every_case_says_which_bug_it_catches():
     for case in CASES.values():
         assert len(case.why) > 12, case.name
         assert "\n" not in case.why
@@ -44,8 +46,35 @@ def test_core_uses_every_family_layout_and_recipe():
     assert {case.values for case in [*CORE, *long.CASES.values()]} == set(FAMILIES)
     assert {case.layout for case in CORE} == set(LAYOUTS)
     used = {value[1:] for case in CORE for value in case.options.values() if isinstance(value, str) and value[0] == "@"}
-    unused = set(RECIPES) - used
-    assert unused <= {"lengths_of", "documents"}
+    assert used == set(RECIPES)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_draws(name):
+    """Helpers of the recipes, such as lengths_of and documents, are none: a case that named them could not be built."""
+    drawn = make(f"@{name}", np.random.default_rng(0), Size(13, 23))
+    array, *_ = drawn if isinstance(drawn, tuple) else (drawn,)
+    assert isinstance(array, np.ndarray)
+
+
+def test_a_flag_has_one_row_and_a_word_of_the_vectors_one_meaning():
+    for names in ([flag.name for flag in FLAGS], [flag.vector_name for flag in FLAGS]):
+        used = [name for name in names if name is not None]
+        assert len(used) == len(set(used))
+    assert set(TRUE_OF_VECTOR) | {"Invalid"} == set(NOTES)
+    words = {flag.name: flag.vector_name for flag in FLAGS if flag.name and flag.vector_name != flag.name}
+    assert words["GQA"] == "GroupedHeads"
+    assert words["MQA"] == "MultiQuery"
+
+
+def test_the_empty_rows_that_a_case_declares_are_there():
+    """DeadRow depends on what is drawn, so that cases declare it by hand; for vectors it is computed."""
+    for case in CORE:
+        if "normalize" in case.options:
+            continue  # without a softmax there is no lse, by which an empty row can be told
+        inputs = build(case, RULE, F32)
+        attended = ar.attention(**inputs.arrays, rule=RULE, **inputs.options | {"empty_row": "zero", "sink": None})
+        assert bool(np.isneginf(attended.lse).any()) == ("DeadRow" in case.flags), case.name
 
 
 def test_full_has_every_pair_of_options():

@@ -13,7 +13,7 @@ from attention_ref.oracle.diagnose.diagnose import kernel_with
 from attention_ref.oracle.diagnose.faults import MISTAKES, Online, Split, Straight
 from attention_ref.oracle.diagnose.faults.roundings import ARITHMETIC, bf16, f16, tf32
 from attention_ref.oracle.run.truth import Truth
-from attention_ref.pipeline.attention import find, rules
+from attention_ref.pipeline.rule import find, rules
 
 RULE = find("scaled_dot")
 SOME = "shape-17x17,causal,causal-bottom-right,window,softcap-bias,gqa,dropout,sink,mask-half,values-last-key"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref.oracle import progress
+from attention_ref.op import progress
 from attention_ref.oracle.diagnose.faults import heads, masks
 from attention_ref.oracle.power import power
 
@@ -112,7 +112,7 @@ def test_a_bar_is_drawn_for_few_cases_that_take_long(monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(progress, "SOON", 0.0)
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
     ar.check(right, cases="causal,gqa")
     assert f"\r{'█' * 16}{'·' * 16} 1/2 causal" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r\x1b[K")

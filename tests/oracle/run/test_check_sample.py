@@ -17,7 +17,7 @@ import attention_ref as ar
 from attention_ref.cli.main import main
 from attention_ref.oracle.bounds import number_formats, sampled
 from attention_ref.oracle.cases import long
-from attention_ref.oracle.cases.case import build
+from attention_ref.oracle.cases.case import Case, Size, build
 from attention_ref.oracle.cases.select import select
 from attention_ref.oracle.report import text
 from attention_ref.oracle.report.export import SCHEMA
@@ -25,7 +25,7 @@ from attention_ref.oracle.run import sampling
 from attention_ref.oracle.run.runner import Job
 from attention_ref.oracle.run.sampled import SampledRunner
 from attention_ref.oracle.run.truth import Truth
-from attention_ref.pipeline.attention import find
+from attention_ref.pipeline.rule import find
 from attention_ref.pipeline.tiled.problem import Problem
 
 LENGTH, SAMPLE = 1009, 16
@@ -425,7 +425,7 @@ def test_probabilities_are_hypergeometric():
 
 def test_a_report_for_machines_has_the_sample():
     data = json.loads(checked(sample=np.int64(SAMPLE), length=np.int64(LENGTH), seed=np.int64(0)).to_json())
-    assert list(fits(data, SCHEMA)) == []
+    assert list(fits(data, json.loads(SCHEMA.read_text()))) == []
     assert (data["sample"], data["length"], len(data["runs"][0]["sample"]["rows"])) == (SAMPLE, LENGTH, SAMPLE)
 
 
@@ -437,9 +437,10 @@ def test_progress_is_shown_on_a_terminal_that_waits(monkeypatch):
     checked(backward=None)
     assert terminal.getvalue() == ""
     monkeypatch.setattr("attention_ref.op.progress.PATIENCE", 0.0)
+    monkeypatch.setattr("attention_ref.op.progress.PAUSE", 0.0)
     checked(backward=None)
-    assert "attention: 50 %" in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r" + " " * 20 + "\r")
+    assert f"\r{'█' * 16}{'·' * 16} 2/4 attention" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K")
 
 
 def test_an_interrupt_ends_the_check_and_leaves_no_thread():
@@ -482,7 +483,7 @@ def test_what_cannot_be_sampled_is_refused(more, message):
 def test_a_normalizer_that_needs_whole_rows_is_not_supported():
     report = checked(rule="scaled_dot", cases="normalize-sigmoid,mask-half", length=None)
     assert report.passed
-    case = long.Case("sparse", "no tiles", long.Size(9, 9), {"normalize": "sparsemax"})
+    case = Case("sparse", "no tiles", Size(9, 9), {"normalize": "sparsemax"})
     report = checked(cases=[case], length=None)
     assert report.counts()["unsupported"] == 1
     assert "sparsemax needs every score of a row at once and cannot be tiled" in str(report)

@@ -271,9 +271,12 @@ class Terminal(StringIO):
 )
 def test_progress_is_for_those_who_wait_at_a_terminal(stream, patience, said, monkeypatch):
     monkeypatch.setattr(progress, "PATIENCE", patience)
+    monkeypatch.setattr(progress, "PAUSE", 0)
     out = stream()
-    with progress.Progress(4, out) as steps:
+    monkeypatch.setattr(sys, "stderr", out)
+    with progress.Progress(4) as steps:
         for _ in range(4):
             steps.step()
-    assert ("attention: 50 %" in out.getvalue()) == said
-    assert not said or out.getvalue().endswith("\r")
+    assert (f"\r{'█' * 16}{'·' * 16} 2/4 attention" in out.getvalue()) == said
+    assert out.getvalue().endswith("\r\x1b[K" if said else "")
+    assert said or not out.getvalue()

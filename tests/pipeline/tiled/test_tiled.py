@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attention_ref as ar
-from attention_ref.normalize import softmax
-from attention_ref.pipeline.tiled import blas, memory
+from attention_ref.pipeline.tiled import blas, memory, online_softmax
 from attention_ref.pipeline.tiled.passes import Shares
 from attention_ref.score import dot
 
@@ -168,7 +167,9 @@ def test_a_nan_reaches_what_it_reaches_on_whole_matrices(options, kept, monkeypa
 @pytest.mark.parametrize(("size", "small"), [(1, True), (400, False)])
 def test_small_scores_need_no_shift_and_large_ones_get_it(size, small, monkeypatch):
     shifts = []
-    monkeypatch.setattr(softmax, "shift", lambda *args, of=softmax.shift: shifts.append(of(*args)) or shifts[-1])
+    monkeypatch.setattr(
+        online_softmax, "shift", lambda *args, of=online_softmax.shift: shifts.append(of(*args)) or shifts[-1]
+    )
     q, k, v, _ = drawn(3, 61, 5)
     agree({"q": size * q, "k": k, "v": v}, "scaled_dot", (7, 16))
     assert any(x.any() for x in shifts) is not small
@@ -333,7 +334,7 @@ def test_segments_and_prefixes_are_skipped_too(monkeypatch):
     calls, forward = [], dot.forward
     monkeypatch.setattr(dot, "forward", lambda q, k: calls.append(q.shape[-2] * k.shape[-2]) or forward(q, k))
     ar.attention(**inputs, tile=(32, 32))
-    assert sum(calls) == 256 * 32
+    assert sum(n for n in calls if n > 4) == 256 * 32  # without those that find how much a pair takes
 
 
 def peak(length, **options):

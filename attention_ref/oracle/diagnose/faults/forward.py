@@ -132,10 +132,10 @@ class Forward:
             s = self.step(bias, s, bias=self.options["bias"])
         if "alibi_slopes" in self.options:
             distance = self.distance().astype(self.arithmetic.work)
-            s = self.step(alibi, s, slopes=self.options["alibi_slopes"], distance=distance)
+            s = self.step(alibi, s, alibi_slopes=self.options["alibi_slopes"], distance=distance)
         if "relative_table" in self.options:
             table = self.options["relative_table"]
-            s = self.step(relative, s, table=table, bucket=self.bucket(table.shape[-1]))
+            s = self.step(relative, s, relative_table=table, bucket=self.bucket(table.shape[-1]))
         return s
 
     def masked(self, s):

@@ -11,8 +11,6 @@ from attention_ref.op.arrays import reduce_to
 from attention_ref.oracle.diagnose.faults.forward import Forward, empty_rows
 from attention_ref.pipeline.place import FILL
 
-RENAMED = {"slopes": "alibi_slopes", "table": "relative_table"}
-
 
 class Kernel(Forward):
     """One call, forward and backward. The backward pass computes the scores again, from the inputs."""
@@ -46,7 +44,6 @@ class Kernel(Forward):
             ds = here.pop("s")
             grads |= here
         grads |= self.through_score(ds)
-        grads = {RENAMED.get(name, name): x for name, x in grads.items()}
         return {
             f"d{name}": self.arithmetic.out(self.reduced(name, grads[name])) for name in grads if name in self.shapes
         }

@@ -3,8 +3,9 @@
 import numpy as np
 
 from attention_ref.backend.keras import Keras
-from attention_ref.bench.bare import Bare
-from attention_ref.pipeline.attention import attention, find
+from attention_ref.pipeline.attention import attention
+from attention_ref.pipeline.rule import find
+from benchmarks.bare import Bare
 
 
 def contenders(arrays, rule, causal, backward):

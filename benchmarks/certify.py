@@ -1,65 +1,49 @@
-"""`attention-ref certify`: the proven error of every op and rule, in float64 and in float32.
+"""The proven error of every op and rule, in float64 and in float32, and of float64 on every golden vector.
+
+python -m benchmarks.certify normalize.softmax
+python -m benchmarks.certify --vectors
 
 Each op runs on its own examples, of multiples of 1/1024, which every float32 holds. What it returns is compared with
 balls that contain the exact results and gradients of its definition: the errors are upper bounds, not estimates.
 """
 
-import importlib.util
+import argparse
+import sys
 
 import numpy as np
 
-from attention_ref import adjust, layer, mechanism, normalize, score
+import attention_ref as ar
+from attention_ref.cli.vectors import require_package
 from attention_ref.errors import OptionError
 from attention_ref.op.op import did_you_mean
-from attention_ref.pipeline.attention import rules
+from benchmarks import vector_errors
 
-ROOMS = (score, adjust, normalize, layer, mechanism)
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
-BITS = 384
+BITS = 384  # of the first balls, seven times float64's 53; more are taken until every decision is certain
 HEAD = f"{'':39} {'f64 normwise':>15} {'f64 ulps':>15} {'f32 normwise':>15}  proof"
 ROW = f"{'cases':>39}" + f" {'value':>7} {'grad.':>7}" * 3
 
 
-def add_arguments(parser):
-    parser.add_argument("names", nargs="*", metavar="NAME", help="ops and rules (default: all), or part of a name")
-
-
-def run(options):
-    needs("flint", "python-flint", "certify")
-    known = subjects()
-    chosen = {name: op for name, op in known.items() if any(part in name for part in options.names or [""])}
-    if not chosen:
-        raise OptionError(f"there is no op or rule {options.names[0]!r}{did_you_mean(options.names[0], known)}")
-    print(HEAD)
-    print(ROW)
-    proven = [print_row(name, certificate(op)) for name, op in chosen.items()]
-    return 0 if all(proven) else 1
-
-
-def needs(module, package, extra):
-    if importlib.util.find_spec(module) is None:
-        raise OptionError(f"this needs the package {package}: pip install 'attention_ref[{extra}]'")
-
-
 def subjects():
     """Every rule, then every op, by name."""
-    ops = {name: op for room in ROOMS for name, op in room.ops.items()}
-    return {f"rule.{name}": rule for name, rule in rules.items()} | ops
+    return {f"rule.{name}": rule for name, rule in ar.rules.items()} | dict(ar.ops)
 
 
-def print_row(name, found):
-    numbers = [found[dtype, kind, part] for dtype, kind in MEASURES for part in PARTS]
-    cells = " ".join(f"{shown(x):>7}" for x in numbers)
-    print(f"{name:35} {found['cases']:3} {cells}  {found['proof']}", flush=True)
-    return found["proof"] != "FAILED"
+def print_row(name, errors):
+    numbers = [errors[dtype, kind, part] for dtype, kind in MEASURES for part in PARTS]
+    cells = " ".join(f"{as_text(x):>7}" for x in numbers)
+    print(f"{name:35} {errors['cases']:3} {cells}  {errors['proof']}", flush=True)
+    return errors["proof"] != "FAILED"
 
 
 PARTS = ("value", "gradient")
 MEASURES = (("float64", "normwise"), ("float64", "ulps"), ("float32", "normwise"))
 
 
-def shown(x):
-    return "-" if x is None else f"{x:.2f}" if x < 100 else f"{x:.1e}"
+def as_text(x):
+    if x is None:
+        return "-"
+    return f"{x:.2f}" if x < 100 else f"{x:.1e}"
 
 
 def certificate(op):
@@ -73,9 +57,9 @@ def certificate(op):
     worst = {(*measure, part): None for measure in MEASURES for part in PARTS}
     proofs = []
     for variant in range(len(op.variants)):
-        found, proof = case(op, variant)
+        errors, proof = case(op, variant)
         proofs.append(proof)
-        for key, x in found.items():
+        for key, x in errors.items():
             worst[key] = x if worst[key] is None else max(worst[key], x)
     proof = next(proof for proof in ("FAILED", "dual", "hand, dual") if proof in proofs)
     return worst | {"cases": len(op.variants), "proof": proof}
@@ -176,17 +160,18 @@ def largest(exact):
     return float(np.max(np.abs(exact[np.isfinite(exact)]), initial=0))
 
 
+# An exact 0 comes out of 384 bits as a ball around something near 1e-115, and no example's result is this small.
 TINY = 1e-60
 
 
 def overlap(mine, hand):
-    """Does every ball meet its counterpart, both far narrower than float64's last place?"""
+    """Whether every ball meets its counterpart."""
     pairs = [(a, b) for name in mine for a, b in zip(mine[name].ravel(), hand[name].ravel(), strict=True)]
     return all(a.value.overlaps(b.value) or (a.value.is_nan() and b.value.is_nan()) for a, b in pairs)
 
 
 def encloses(derivative, gradients, directions):
-    """Does the derivative's ball meet <gradient, direction>, both narrow?"""
+    """Whether the derivative's ball meets <gradient, direction>, both narrow."""
     from flint import arb
 
     from attention_ref.oracle.exact.evaluate import product
@@ -196,3 +181,35 @@ def encloses(derivative, gradients, directions):
     along = sum((product(directions[name], gradients[name]) for name in directions), arb(0))
     narrow = float(along.rad()) < 1e-30 and float(derivative.rad()) < 1e-30
     return bool(derivative.overlaps(along)) and narrow
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser("python -m benchmarks.certify", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="ops and rules (default: all), or part of a name")
+    parser.add_argument("--vectors", action="store_true", help="float64 on every golden vector; no python-flint needed")
+    args = parser.parse_args(argv)
+    if args.vectors:
+        print(*vector_errors.page(), sep="\n")
+        return 0
+    try:
+        require_package("flint", "python-flint", "certify")
+        chosen = matching(args.names)
+    except OptionError as error:
+        parser.error(str(error))
+    print(HEAD)
+    print(ROW)
+    proven = [print_row(name, certificate(op)) for name, op in chosen.items()]
+    return 0 if all(proven) else 1
+
+
+def matching(parts):
+    """The subjects whose names have one of these parts; all of them for no part."""
+    known = subjects()
+    chosen = {name: op for name, op in known.items() if any(part in name for part in parts or [""])}
+    if not chosen:
+        raise OptionError(f"there is no op or rule {parts[0]!r}{did_you_mean(parts[0], known)}")
+    return chosen
+
+
+if __name__ == "__main__":
+    sys.exit(main())

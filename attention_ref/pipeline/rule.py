@@ -1,0 +1,112 @@
+"""Attention rules: ops whose results are o, alpha and lse, and which take every option of `ar.attention`."""
+
+from attention_ref import score as scores
+from attention_ref.errors import OptionError, ShapeError
+from attention_ref.masks import Mask
+from attention_ref.op.arrays import as_array, fits, shown
+from attention_ref.op.op import Lazy, Op, did_you_mean, modules, reference, referred, where_written
+from attention_ref.op.protocol import is_op, optional
+from attention_ref.pipeline.heads import groups
+from attention_ref.pipeline.options import DEFAULTS, INTERNAL, given_options
+from attention_ref.pipeline.pipeline import Pipeline
+from attention_ref.pipeline.recorder import unrounded
+
+
+class OpWithOptions(Op):
+    """An op that takes every option of attention, under their public names."""
+
+    internal = INTERNAL
+    left_out = ("alpha", "lse")
+
+    def __init__(self, name, module):
+        super().__init__(name, module)
+        self.options = DEFAULTS
+
+    def named(self, args, inputs):
+        """Options as the pipeline takes them: dropout in two, a mask apart from an array, defaults left out."""
+        inputs = super().named(args, inputs)
+        if isinstance(inputs.get("dropout"), (tuple, list)):
+            if len(inputs["dropout"]) != 2:
+                raise OptionError(f"{self.name}: dropout is (keep, p), the mask of what is kept and the probability")
+            keep, p = inputs["dropout"]
+            inputs |= {"dropout": keep, "dropout_p": p}
+        if isinstance(inputs.get("allowed"), Mask):
+            inputs |= {"allowed": None, "mask": inputs["allowed"]}
+        return given_options(inputs)
+
+    def example(self, *args, **kwargs):
+        """As for any op, with options under their public names."""
+        inputs = super().example(*args, **kwargs)
+        p = inputs.pop("dropout_p", None)
+        return inputs if p is None else inputs | {"dropout": (inputs["dropout"], p)}
+
+
+class Rule(OpWithOptions):
+    """An attention rule: the pipeline around one score."""
+
+    module: Pipeline
+
+    def __init__(self, name, module):
+        super().__init__(name, Pipeline(module))
+
+    def __reduce__(self):
+        return loaded_rule, (type(self), self.name, reference(self.module.module))
+
+    def check(self, inputs):
+        """As for any op; a mask and an array of offsets must fit the leading axes too."""
+        given, options = super().check(inputs)
+        leading = self.bind(given).leading
+        align = as_array(self.name, "align", options.get("align", 0))
+        for name, shape in (("align", align.shape), ("allowed", getattr(options.get("mask"), "leading", ()))):
+            if not fits(shape, leading):
+                raise ShapeError(f"{self.name}: {name} has the leading axes {shape}; they must broadcast to {leading}")
+        return given, options
+
+    def bind(self, given):
+        """As for any op, except that the keys may have fewer heads, in groups."""
+        leads = {name: self.arguments[name].lead(x.shape) for name, x in given.items() if self.arguments[name].leading}
+        for few in ("k", "v"):
+            if groups(given["q"].shape, given[few].shape):
+                leads[few] = (*leads[few][:-1], leads["q"][-1])
+        return self.signature.bind(self.name, {name: x.shape for name, x in given.items()}, leads)
+
+    def backward(self, dvalue, /, **tape):
+        """As for any op; a gradient is rounded, if at all, once it is summed."""
+        grads = super().backward(dvalue, **tape)
+        rounding = tape["recorder"].rounding if "recorder" in tape else unrounded
+        return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
+
+
+def loaded_rule(kind, name, module):
+    return kind(name, referred(module))
+
+
+def rules_in(package, path):
+    """The rules of a package of scores, sorted by where they are written: the documents' first, in their order."""
+    made = [Rule(name, m) for name, m in modules(package, path).items() if is_rule(m)]
+    return {rule.name: rule for rule in sorted(made, key=where_written)}
+
+
+def is_rule(module):
+    """A module with a score of its own, or with the name of another rule's."""
+    return is_op(module) or bool(optional(module, "SCORE"))
+
+
+rules = Lazy(lambda: rules_in(scores.__name__, scores.__path__))
+
+
+def find(rule):
+    """The rule of this name; or the rule itself, made of a module or an object that has a score's four names."""
+    if isinstance(rule, Rule):
+        return rule
+    if isinstance(rule, str) and rule in rules:
+        return rules[rule]
+    if not isinstance(rule, str) and is_rule(rule):
+        return own_rule(rule)
+    raise OptionError(f"there is no rule {shown(rule)}{did_you_mean(rule, rules)}")
+
+
+def own_rule(module):
+    """A rule of the user's own; its name is the last part of the module's, or the class's."""
+    name = getattr(module, "__name__", type(module).__name__)
+    return Rule(name.rpartition(".")[2], module)
