@@ -8,6 +8,7 @@ import numpy as np
 
 from attention_ref.cli import weight_files
 from attention_ref.errors import OptionError, ShapeError
+from attention_ref.op.words import printable
 from attention_ref.plot.describe import text
 from attention_ref.plot.drawing import checks
 from attention_ref.plot.drawing.figures import FORMATS, save
@@ -44,8 +45,8 @@ def run(args):
         warnings.simplefilter("always", UserWarning)
         written = draw(args, load(args))
     for warning in caught:
-        print(f"attention-ref plot: {warning.message}", file=sys.stderr)
-    print(written)
+        print(f"attention-ref plot: {printable(str(warning.message))}", file=sys.stderr)
+    print(printable(str(written)) if isinstance(written, Path) else written)
     return 0
 
 
@@ -61,6 +62,8 @@ def load(args):
         raise ShapeError(f"the arrays of {Path(args.file).name} differ in shape ({known}); choose one with --name")
     by_layer = [unbatched(array, args.batch) for array in arrays.values()]
     weights = by_layer[0] if len(by_layer) == 1 else np.stack(by_layer)
+    if 0 in weights.shape:
+        raise ShapeError(f"the weights have shape {weights.shape}: there is nothing to draw")
     if not 2 <= weights.ndim <= 4:
         batch = "; choose an entry of the batch with --batch" if weights.ndim == 5 else ""
         raise ShapeError(f"the weights have shape {weights.shape}; they must have two to four axes, {AXES}{batch}")
@@ -204,4 +207,9 @@ def tokens(text):
         is_file = path.is_file()
     except OSError:  # a text too long for a file's name
         is_file = False
-    return path.read_text(encoding="utf-8").splitlines() if is_file else text.split()
+    if not is_file:
+        return text.split()
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise OptionError(f"{path.name}: is no text in UTF-8; tokens are read from it, one a line") from None
