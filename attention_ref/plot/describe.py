@@ -81,13 +81,14 @@ def describe_sums(grid: Grid, dtype: np.dtype) -> str:
     wrong = wrong_rows(grid, dtype).size
     without_sum = int((grid.row_states == NAN).sum())
     if wrong:
-        sentence = f"{wrong} rows do not sum to 1."
+        sentence = "1 row does not sum to 1." if wrong == 1 else f"{wrong} rows do not sum to 1."
     elif (grid.row_states == SEEN).any():
         sentence = f"Every {'other ' if without_sum else ''}row that attends sums to 1."
     else:
         sentence = "No row has weights that could sum to 1."
     if without_sum:
-        sentence = f"{without_sum} of {grid.shape[0]} rows hold NaN or ∞. {sentence}"
+        verb = "holds" if without_sum == 1 else "hold"
+        sentence = f"{without_sum} of {grid.shape[0]} rows {verb} NaN or ∞. {sentence}"
     return sentence
 
 

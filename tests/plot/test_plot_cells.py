@@ -1,4 +1,4 @@
-"""What a heatmap's cells say: numbers, colors, and what is masked, dead, NaN or leaking."""
+"""What a heatmap's cells say: numbers, colors, and what is masked, in an empty row, NaN or leaking."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def test_the_states_differ_in_the_picture_and_in_gray(troubled):
     assert min(np.diff(means)) > 3
 
 
-def test_without_a_mask_a_row_of_zeros_is_dead_and_a_zero_is_a_zero():
+def test_without_a_mask_a_row_of_zeros_is_empty_and_a_zero_is_a_zero():
     alpha = weights(3, 5)
     alpha[1] = 0
     alpha[0] = (1, 0, 0, 0, 0)
@@ -301,7 +301,7 @@ def test_rows_that_do_not_sum_to_one_are_reported(way, recwarn):
         plot.heatmap(columns, check_rows=way)
 
 
-def test_dead_rows_and_half_precision_sum_well_enough():
+def test_empty_rows_and_half_precision_sum_well_enough():
     alpha, allowed = causal(5, 5)
     allowed[2] = False
     alpha[2] = 0

@@ -5,7 +5,7 @@ import numpy as np
 SEEN, MASKED, EMPTY, NAN, LEAK = range(5)
 NAMES = {
     MASKED: "masked (may not attend)",
-    EMPTY: "dead row (attends to nothing)",
+    EMPTY: "empty row (attends to nothing)",
     NAN: "NaN or ∞",
     LEAK: "masked, yet not 0",
 }
