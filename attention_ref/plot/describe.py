@@ -1,20 +1,20 @@
 """Alpha in words and characters: alt text, and a rendering for a terminal."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from attention_ref.plot.drawing import checks
 from attention_ref.plot.drawing.labels import visible_token
+from attention_ref.plot.drawing.look import LabelPair
 from attention_ref.plot.drawing.reduction import Grid, make_grid
 from attention_ref.plot.drawing.row_sums import wrong_rows
 from attention_ref.plot.drawing.states import COLORED, EMPTY, LEAK, MASKED, NAMES, NAN, SEEN
 
 KIND_NAMES = {"weights": "attention weights", "scores": "scores", "gradient": "gradients", "plain": "values"}
 MOST_SENTENCES = 24  # a sentence a query: about a minute and a half of a screen reader's time
-
-Labels = tuple[list[str] | None, list[str] | None]
 
 
 def describe(
@@ -44,7 +44,7 @@ def describe(
     return " ".join(sentences)
 
 
-def checked_labels(owner: str, shape: Sequence[int], query_labels, key_labels) -> Labels:
+def checked_labels(owner: str, shape: Sequence[int], query_labels: Any, key_labels: Any) -> LabelPair:
     return (
         checks.labels(owner, "query_labels", query_labels, shape[0], "rows (queries)"),
         checks.labels(owner, "key_labels", key_labels, shape[1], "columns (keys)"),
@@ -56,7 +56,7 @@ def name_with_label(kind: str, labels: Sequence[str] | None, index: int) -> str:
     return f"{kind} {index}" if labels is None else f"{kind} {index} “{visible_token(labels[index])}”"
 
 
-def describe_grid(grid: Grid, labels: Labels = (None, None), title: str = "", dtype: np.dtype | None = None) -> str:
+def describe_grid(grid: Grid, labels: LabelPair = (None, None), title: str = "", dtype: np.dtype | None = None) -> str:
     """The facts of a grid in sentences; rows are checked if `dtype` is there."""
     rows, columns = grid.shape
     query_labels, key_labels = labels
@@ -92,7 +92,7 @@ def describe_sums(grid: Grid, dtype: np.dtype) -> str:
     return sentence
 
 
-def strongest_keys(grid: Grid, labels: Labels, count: int) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+def strongest_keys(grid: Grid, labels: LabelPair, count: int) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     """(query, [(key, weight), …]) for every query that has weights, the largest first."""
     query_labels, key_labels = labels
     for i in range(grid.shape[0]):
@@ -129,7 +129,7 @@ def text(
     return "\n".join([*lines, describe_grid(grid, labels, dtype=values.dtype)])
 
 
-def as_table(grid: Grid, labels: Labels) -> list[str]:
+def as_table(grid: Grid, labels: LabelPair) -> list[str]:
     queries, keys = (short_labels(texts, count) for texts, count in zip(labels, grid.shape, strict=True))
     columns = [["i \\ j", *queries]]
     for j, key in enumerate(keys):
@@ -159,7 +159,7 @@ def legend(grid: Grid) -> str:
     return "; " + ", ".join(signs) if signs else ""
 
 
-def as_lists(grid: Grid, labels: Labels, count: int) -> list[str]:
+def as_lists(grid: Grid, labels: LabelPair, count: int) -> list[str]:
     lines = [f"the {count} largest weights of every query{legend(grid)}"]
     keys_of = dict(strongest_keys(grid, labels, count))
     for i in range(grid.shape[0]):

@@ -12,13 +12,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 
 from attention_ref.errors import OptionError, ShapeError
-from attention_ref.plot.describe import Labels, checked_labels, describe_grid
+from attention_ref.plot.describe import checked_labels, describe_grid
 from attention_ref.plot.drawing import checks, colors
 from attention_ref.plot.drawing.cells import add_colorbar, annotate, cells_that_fit, draw_cells
 from attention_ref.plot.drawing.figures import own_figure, set_alt_text
 from attention_ref.plot.drawing.labels import LONGEST, label_axes
 from attention_ref.plot.drawing.legend import STYLE, handles
-from attention_ref.plot.drawing.look import Combination, Look, PanelOptions, make_look
+from attention_ref.plot.drawing.look import Combination, LabelPair, Look, PanelOptions, make_look
 from attention_ref.plot.drawing.reduction import REDUCTIONS, Grid, make_grid
 from attention_ref.plot.drawing.row_sums import check_rows
 
@@ -189,7 +189,7 @@ def panel_size(shape: Sequence[int], rows: list[list[Panel]], smallest: float = 
 def draw(
     owner: str,
     rows: list[list[Panel]],
-    labels: Labels,
+    labels: LabelPair,
     look: Look,
     figure: Figure | SubFigure | None,
     size: tuple[float, float],
@@ -233,7 +233,7 @@ def draw(
     return figure, axes
 
 
-def longest(labels: Labels) -> int:
+def longest(labels: LabelPair) -> int:
     """The characters of the longest label of the keys, as it is written."""
     return max((min(LONGEST, len(label)) for label in labels[1] or ()), default=0)
 

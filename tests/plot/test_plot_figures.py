@@ -1,5 +1,6 @@
 """Figures: bare ones, subfigures, grids on one scale; the same bytes for the same array; nothing global touched."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -155,6 +156,13 @@ def attended():
 def test_every_public_function_is_here():
     assert set(ALL) | NOT_PICTURES == set(plot.__all__)
     assert all(getattr(plot, name).__doc__ for name in plot.__all__)
+
+
+def test_every_public_function_has_types():
+    for name in set(plot.__all__) - {"pipeline", "backward"}:
+        signature = inspect.signature(getattr(plot, name))
+        annotations = [parameter.annotation for parameter in signature.parameters.values()]
+        assert signature.empty not in [*annotations, signature.return_annotation], name
 
 
 @pytest.mark.parametrize("name", ALL)

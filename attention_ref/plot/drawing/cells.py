@@ -75,7 +75,7 @@ class Number(Text):
         em = self.get_fontsize() * self.axes.figure.canvas.figure.dpi / 72
         return width > (0.64 * self.characters + 0.3) * em and height > 1.3 * em
 
-    def draw(self, renderer):
+    def draw(self, renderer: Any) -> None:
         if self.fits():
             super().draw(renderer)
 

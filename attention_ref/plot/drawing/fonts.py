@@ -49,7 +49,9 @@ def default_path() -> str:
 
 
 @lru_cache(maxsize=64)
-def search(beyond_ascii: frozenset[str], installed: int, default: str):
+def search(
+    beyond_ascii: frozenset[str], installed: int, default: str
+) -> tuple[list[str], tuple[str, ...], frozenset[str]]:
     """(families, their files, the characters that none has)."""
     missing = beyond_ascii - characters(default)
     families, paths = list(font_manager.FontProperties().get_family()), [default]

@@ -81,7 +81,7 @@ class Thinned(Locator):
     def __init__(self, labels: Labels, step: int | None = None):
         self.labels, self.fixed_step = labels, step
 
-    def __call__(self):
+    def __call__(self) -> list[int]:  # type: ignore[override]
         low, high = sorted(self.axis.get_view_interval())
         step = self.fixed_step or self.step(high - low)
         ticks = [i for i in range(0, self.labels.count, step) if low <= i <= high]
@@ -92,7 +92,7 @@ class Thinned(Locator):
                     label.set_rotation(90 if self.turned(high - low) else 0)
         return ticks
 
-    def tick_values(self, vmin, vmax):
+    def tick_values(self, vmin: float, vmax: float) -> list[int]:  # type: ignore[override]
         return self()
 
     def step(self, span: float) -> int:
@@ -126,7 +126,7 @@ class Named(Formatter):
     def __init__(self, labels: Labels):
         self.labels = labels
 
-    def __call__(self, x, pos=None):
+    def __call__(self, x: float, pos: int | None = None) -> str:
         index = round(x)
         return self.labels[index] if 0 <= index < self.labels.count and index == x else ""
 

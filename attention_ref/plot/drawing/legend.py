@@ -57,7 +57,7 @@ def boxes(where: np.ndarray, origin: tuple[float, float], size: tuple[int, int])
     edges = np.diff(np.pad(where, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     vertices, codes, open_runs = [], [], {}
 
-    def close(run, start, stop):
+    def close(run: tuple[int, int], start: int, stop: int) -> None:
         x0, x1 = (origin[0] + size[0] * x for x in run)
         y0, y1 = (origin[1] + size[1] * y for y in (start, stop))
         vertices.extend([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)])
@@ -85,7 +85,7 @@ def handles(grids: Sequence[Grid], cmap: Any, norm: Any) -> list[Patch]:
 class Underneath(Legend):
     """A legend right under an x-axis, its tick labels and its name, wherever these are at drawing time."""
 
-    def get_bbox_to_anchor(self):
+    def get_bbox_to_anchor(self) -> Bbox:
         box = self.axes.get_window_extent()
         axis = self.axes.xaxis.get_tightbbox()
         bottom = box.y0 if axis is None else min(axis.y0, box.y0)

@@ -16,6 +16,7 @@ Reduction = Literal["max", "min", "mean", "extreme"]
 Combination = Literal["mean", "max", "min"]
 RowCheck = Literal["warn", "raise", "ignore"]
 Annotation = bool | Literal["auto"] | npt.NDArray[np.bool_] | npt.NDArray[np.str_] | Sequence[Sequence[str]]
+LabelPair = tuple[list[str] | None, list[str] | None]  # of the queries and of the keys; None: their numbers
 TickLabels = bool | int | Literal["auto"] | Sequence[str]
 
 

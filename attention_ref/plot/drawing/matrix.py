@@ -12,10 +12,8 @@ from attention_ref.plot.drawing.cells import add_colorbar, annotate, cells_that_
 from attention_ref.plot.drawing.figures import own_axes
 from attention_ref.plot.drawing.labels import label_axes
 from attention_ref.plot.drawing.legend import handles, put_legend
-from attention_ref.plot.drawing.look import Look
+from attention_ref.plot.drawing.look import LabelPair, Look
 from attention_ref.plot.drawing.reduction import REDUCTIONS, Grid, make_grid
-
-Labels = tuple[list[str] | None, list[str] | None]  # of the queries, of the keys
 
 
 def axes_and_grid(
@@ -31,7 +29,7 @@ def axes_and_grid(
 
 
 def draw_matrix(
-    owner: str, ax: Axes, grid: Grid, norm: Normalize, labels: Labels, look: Look, notes: Sequence[str] = ()
+    owner: str, ax: Axes, grid: Grid, norm: Normalize, labels: LabelPair, look: Look, notes: Sequence[str] = ()
 ) -> None:
     """Draw a grid; `notes` are what the reader has to know, beside the name of the keys' axis."""
     cmap = colors.colormap(owner, look.cmap)
