@@ -109,7 +109,8 @@ def attention(
         allowed: a boolean array that broadcasts to [... i j], or a mask of `ar.masks`; True = may attend
         causal: key j is allowed if j <= i + offset
         window: (left, right): i + offset - left <= j <= i + offset + right, None = unlimited
-        align: the offset: "top_left" is 0, "bottom_right" is keys - queries, or an integer or an integer array
+        align: the offset: "top_left" is 0, "bottom_right" is keys - queries (by the real lengths), or an integer or an
+            integer array
         q_lengths, k_lengths: how many queries and keys are real, over the leading axes by broadcasting
         q_segments, k_segments: integer ids; a query attends to its own segment, a negative id is padding
         bias: added to the scores after scale and softcap; -inf forbids
@@ -159,14 +160,21 @@ def attention(
         "executor": executor,
         "out": out,
     }
-    attended = attend(rule, inputs | params)
-    if out is not None:
-        written(rule.name, "o", out, attended.o)
-    return attended
+    return attend(rule, inputs | params)
 
 
 def attend(rule, inputs):
-    value, tape = rule.forward(**inputs)
+    """What a rule gives for inputs and options by name; o is written into out=, if it was given."""
+    try:
+        value, tape = rule.forward(**inputs)
+    except MemoryError as error:
+        pairs = f"{inputs['q'].shape[-2]:,} queries and {inputs['v'].shape[-2]:,} keys"
+        way_out = 'take tile="auto", or ar.sample for some of the rows'
+        raise OptionError(
+            f"{rule.name}: the score matrix of {pairs} does not fit into memory ({error}); {way_out}"
+        ) from None
+    if inputs.get("out") is not None:
+        written(rule.name, "o", inputs["out"], value[0])
     return Attended(rule, value, tape)
 
 

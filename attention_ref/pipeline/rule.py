@@ -1,5 +1,7 @@
 """Attention rules: ops whose results are o, alpha and lse, and which take every option of `ar.attention`."""
 
+import numpy as np
+
 from attention_ref import score as scores
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.masks import Mask
@@ -55,11 +57,14 @@ class Rule(OpWithOptions):
     def check(self, inputs):
         """As for any op; a mask and an array of offsets must fit the leading axes too."""
         given, options = super().check(inputs)
-        leading = self.bind(given).leading
+        bound = self.bind(given)
+        leading = bound.leading
         align = as_array(self.name, "align", options.get("align", 0))
         for name, shape in (("align", align.shape), ("allowed", getattr(options.get("mask"), "leading", ()))):
             if not fits(shape, leading):
                 raise ShapeError(f"{self.name}: {name} has the leading axes {shape}; they must broadcast to {leading}")
+        if "out" in options:
+            check_out(self.name, "o", options["out"], bound.shape(self.signature.results[0]), given)
         return given, options
 
     def bind(self, given):
@@ -72,9 +77,26 @@ class Rule(OpWithOptions):
 
     def backward(self, dvalue, /, **tape):
         """As for any op; a gradient is rounded, if at all, once it is summed."""
+        out = tape.get("out") or {}
+        for name, array in out.items():
+            if name in tape.get("inputs", {}):
+                others = {f"out= for {other}": x for other, x in out.items() if other != name}
+                check_out(self.name, name, array, tape["inputs"][name].shape, others)
         grads = super().backward(dvalue, **tape)
         rounding = tape["recorder"].rounding if "recorder" in tape else unrounded
         return {name: rounding(f"d{name}", gradient) for name, gradient in grads.items()}
+
+
+def check_out(owner, name, array, shape, read):
+    """Refuse an out= array that cannot hold a result, or that the call reads from or writes twice."""
+    if not isinstance(array, np.ndarray) or array.shape != shape:
+        raise ShapeError(f"{owner}: out= for {name} must be an array of shape {shape}; got {shown(array)}")
+    if array.dtype.kind != "f" or not array.flags.writeable:
+        what = "is read-only" if array.dtype.kind == "f" else f"has dtype {array.dtype}"
+        raise OptionError(f"{owner}: out= for {name} must be a floating-point array to write into; it {what}")
+    for other, x in read.items():
+        if np.may_share_memory(array, x):
+            raise OptionError(f"{owner}: out= for {name} shares memory with {other}; give an array of its own")
 
 
 def loaded_rule(kind, name, module):

@@ -6,6 +6,7 @@ import numpy as np
 
 from attention_ref.errors import OptionError
 from attention_ref.op.op import owned
+from attention_ref.pipeline.options import check_options
 from attention_ref.pipeline.rule import find
 from attention_ref.pipeline.tiled import execute
 from attention_ref.pipeline.tiled.problem import Problem, refusal
@@ -52,6 +53,7 @@ def sample(q, k, v, do=None, dlse=None, rule="scaled_dot", *, rows=(), keys=(), 
     whole = rule.promote(given) | settings
     tile = whole.pop("tile", "auto")
     with owned(rule.name), np.errstate(all="ignore"):
+        check_options(whole, executor=executor)
         reason = refusal(rule.module, whole)
         if reason:
             raise OptionError(reason.replace("leave tile= out", "take ar.attention"))

@@ -446,7 +446,7 @@ def test_inputs_from_disk_and_results_to_disk(tmp_path):
 
 
 @pytest.mark.parametrize("over", ["q", "k", "v", "do"])
-def test_results_may_be_written_over_what_they_are_made_from(over):
+def test_a_gradient_may_be_written_over_what_it_is_made_from(over):
     q, k, v, do = drawn(2, 37, 5)
     plain = ar.attention(q, k, v)
     want = plain.backward(do)
@@ -456,10 +456,6 @@ def test_results_may_be_written_over_what_they_are_made_from(over):
     same(mine[over], want["q"])
     for name, x in want.items():
         same(got[name], x)
-    if over != "do":
-        mine = {"q": q.copy(), "k": k.copy(), "v": v.copy()}
-        ar.attention(**mine, tile=8, out=mine[over])
-        same(mine[over], plain.o)
 
 
 def test_a_result_of_another_shape_or_name_is_refused():
