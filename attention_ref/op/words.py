@@ -20,6 +20,12 @@ def printable(text: str) -> str:
 
 def visible(char: str) -> str:
     if unicodedata.category(char) in UNSEEN or (char.isspace() and char != " "):
-        code = ord(char)
-        return NAMED.get(char) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+        return NAMED.get(char) or escape(ord(char))
     return char
+
+
+def escape(code: int) -> str:
+    """A code point as Python writes it."""
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
