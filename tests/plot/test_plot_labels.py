@@ -59,7 +59,8 @@ def test_ticks_as_in_seaborn(ticks, expected):
     [
         ("plain", "plain"), (r"$\frac$", r"$\frac$"), ("$x$", "$x$"), ("a\nb", "a\\nb"), ("\t", "\\t"), (" ", "␣"),
         (" cat ", "␣cat␣"), ("a b", "a b"), ("", "''"), ("\x07", "\\x07"), ("\u200b", "\\u200b"), ("\ud800", "\\ud800"),
-        ("\u202e", "\\u202e"), ("\U000e0001", "\\U000e0001"), ("\xa0", "\\xa0"), ("Ġthe", "Ġthe"), ("x" * 40, "x" * 15 + "…"), ("注意", "注意"),
+        ("\u202e", "\\u202e"), ("\U000e0001", "\\U000e0001"), ("\xa0", "\\xa0"), ("Ġthe", "Ġthe"),
+        ("x" * 40, "x" * 15 + "…"), ("注意", "注意"),
     ],
 )  # fmt: skip
 def test_a_token_is_shown_as_it_is(token, text):
