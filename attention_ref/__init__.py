@@ -3,7 +3,8 @@
 from attention_ref import adjust, layer, masks, mechanism, normalize, score
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.mechanism import mechanisms
-from attention_ref.op.op import Lazy, Op
+from attention_ref.op.op import Op
+from attention_ref.op.registry import Lazy
 from attention_ref.pipeline import cache
 from attention_ref.pipeline.attention import Attended, attention
 from attention_ref.pipeline.derivatives import hvp, jvp

@@ -1,15 +1,22 @@
 """`ar.sample`: exact answers for some queries and some keys of a problem too large to be answered whole."""
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from attention_ref.errors import OptionError
 from attention_ref.op.op import owned
-from attention_ref.pipeline.options import check_options
-from attention_ref.pipeline.rule import find
+from attention_ref.op.protocol import OpModule
+from attention_ref.pipeline.options import AttentionOptions, check_options
+from attention_ref.pipeline.rule import Rule, find
 from attention_ref.pipeline.tiled import execute
 from attention_ref.pipeline.tiled.problem import Problem, refusal
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 ROWS = 1024
 
@@ -27,7 +34,19 @@ class Sampled:
     dv: np.ndarray | None = None
 
 
-def sample(q, k, v, do=None, dlse=None, rule="scaled_dot", *, rows=(), keys=(), executor=None, **options):
+def sample(
+    q: npt.ArrayLike,
+    k: npt.ArrayLike,
+    v: npt.ArrayLike,
+    do: npt.ArrayLike | None = None,
+    dlse: npt.ArrayLike | None = None,
+    rule: str | Rule | OpModule = "scaled_dot",
+    *,
+    rows: npt.ArrayLike = (),
+    keys: npt.ArrayLike = (),
+    executor: Executor | None = None,
+    **options: "Unpack[AttentionOptions]",
+) -> Sampled:
     """Exact o, lse and dq for the queries `rows`, and dk and dv for the keys `keys`, without computing the rest.
 
     A query needs all the keys that it may attend to. A key needs all the queries that may attend to it, and these all
@@ -58,9 +77,9 @@ def sample(q, k, v, do=None, dlse=None, rule="scaled_dot", *, rows=(), keys=(), 
         if reason:
             raise OptionError(reason.replace("leave tile= out", "take ar.attention"))
         problem = Problem(rule.module, whole, tile, keeps=False)
-        rows, keys = chosen("rows", rows, problem.place.queries), chosen("keys", keys, problem.place.keys)
-        answers = at_rows(problem, rows, do, dlse, executor) | at_keys(problem, keys, do, dlse, executor)
-    return Sampled(rows, keys, **answers)
+        at_row, at_key = chosen("rows", rows, problem.place.queries), chosen("keys", keys, problem.place.keys)
+        answers = at_rows(problem, at_row, do, dlse, executor) | at_keys(problem, at_key, do, dlse, executor)
+    return Sampled(at_row, at_key, **answers)
 
 
 def at_rows(problem, rows, do, dlse, executor):

@@ -5,7 +5,7 @@ from textwrap import fill
 import numpy as np
 
 from attention_ref.errors import OptionError
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 from attention_ref.oracle.bounds import number_formats
 from attention_ref.oracle.cases.case import build
 from attention_ref.oracle.cases.layouts import LAYOUTS

@@ -1,7 +1,7 @@
 """Which cases a word means: "core", "full", "long", "flag:GQA", a name."""
 
 from attention_ref.errors import OptionError
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 from attention_ref.oracle.cases import long
 from attention_ref.oracle.cases.case import Case
 from attention_ref.oracle.cases.suite import CASES

@@ -7,7 +7,7 @@ import numpy as np
 
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.op.arrays import NARROW, as_array
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 
 DRAWN_BY = {  # what draws an array of as many axes
     1: "plot.rows draws one query's weights, and takes the (query, key) matrix they are a row of",

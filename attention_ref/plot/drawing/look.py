@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap, Normalize
 
 from attention_ref.errors import OptionError
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 from attention_ref.plot.drawing import colors
 
 Reduction = Literal["max", "min", "mean", "extreme"]
