@@ -7,8 +7,9 @@ import numpy as np
 
 from attention_ref.errors import OptionError
 from attention_ref.op.arrays import NARROW
+from attention_ref.op.protocol import OpModule
 from attention_ref.pipeline.attention import Attended, attend
-from attention_ref.pipeline.rule import find
+from attention_ref.pipeline.rule import Rule, find
 
 STAGES = (
     *("q", "k", "v", "bias", "score", "scaled", "capped", "biased", "masked", "alpha", "dropped", "o", "lse"),
@@ -60,7 +61,7 @@ def emulate(
     if compute not in COMPUTE:
         raise OptionError(f"emulate: compute must be {' or '.join(COMPUTE)}; got {compute!r}")
 
-    def emulated(q, k, v, rule="scaled_dot", **options):
+    def emulated(q: Any, k: Any, v: Any, rule: str | Rule | OpModule = "scaled_dot", **options: Any) -> Attended:
         rule = find(rule)
         inputs = {"q": q, "k": k, "v": v} | options
         floating = {name for name, argument in rule.arguments.items() if argument.kind == "float"}

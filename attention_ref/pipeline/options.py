@@ -1,5 +1,6 @@
 """The options of `ar.attention` that are not arrays: their defaults, and one sentence for each wrong value."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
@@ -10,7 +11,7 @@ from attention_ref.masks import Mask
 from attention_ref.op.arrays import checked_flag, shown
 from attention_ref.op.suggest import did_you_mean
 
-Align: TypeAlias = Literal["top_left", "bottom_right"] | int | npt.ArrayLike
+Align: TypeAlias = Literal["top_left", "bottom_right"] | int | np.ndarray | Sequence[int] | Sequence[Sequence[int]]
 EmptyRow: TypeAlias = Literal["zero", "nan", "uniform", "raise"]
 Normalizer: TypeAlias = Literal["softmax", "softmax_off_by_one", "sparsemax", "entmax15", "sigmoid", "double_softmax"]
 Window: TypeAlias = tuple[int | None, int | None]

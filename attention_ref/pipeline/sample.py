@@ -2,7 +2,7 @@
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +82,7 @@ def sample(
     return Sampled(at_row, at_key, **answers)
 
 
-def at_rows(problem, rows, do, dlse, executor):
+def at_rows(problem: Problem, rows: np.ndarray, do: Any, dlse: Any, executor: Any) -> dict[str, Any]:
     if not rows.size:
         return {}
     part = problem.chosen(rows=rows)
@@ -91,14 +91,16 @@ def at_rows(problem, rows, do, dlse, executor):
     return {"o": saved["o"], "lse": saved.get("lse"), "dq": execute.backward(part, executor)["q"]}
 
 
-def at_keys(problem, keys, do, dlse, executor):
+def at_keys(problem: Problem, keys: np.ndarray, do: Any, dlse: Any, executor: Any) -> dict[str, Any]:
     if not keys.size:
         return {}
     _, _, grads = through_keys(problem, keys, do, dlse, executor)
     return {"dk": grads["k"], "dv": grads["v"]}
 
 
-def through_keys(problem, keys, do, dlse, executor):
+def through_keys(
+    problem: Problem, keys: np.ndarray, do: Any, dlse: Any, executor: Any
+) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
     """(the queries that reach these keys, what forward gives for them, the gradients through both)"""
     rows = seeing(problem, keys)
     part = problem
@@ -108,7 +110,7 @@ def through_keys(problem, keys, do, dlse, executor):
     return rows, saved, execute.backward(part.chosen(keys=keys).with_saved(saved, do, dlse), executor)
 
 
-def seeing(problem, keys):
+def seeing(problem: Problem, keys: np.ndarray) -> np.ndarray:
     """The queries that may attend to one of these keys, or whose row `empty_row` fills, which reaches every key."""
     place = problem.place
     if place.mask is None or "empty_row" in problem.options:
@@ -121,7 +123,7 @@ def seeing(problem, keys):
     return np.concatenate(found) if found else np.arange(0)
 
 
-def chosen(name, index, size):
+def chosen(name: str, index: Any, size: int) -> np.ndarray:
     """Indices as an array, each from 0 to size - 1."""
     index = np.asarray(index)
     if index.size == 0:
