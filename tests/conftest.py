@@ -4,6 +4,8 @@ import os
 from importlib.util import find_spec
 from shutil import which
 
+import pytest
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -31,3 +33,50 @@ TOOLS = {
 
 collect_ignore_glob = [f"*/{glob}" for package, globs in NEEDS.items() if not find_spec(package) for glob in globs]
 collect_ignore_glob += [f"*/{glob}" for tool, globs in TOOLS.items() if not which(tool) for glob in globs]
+
+
+# What the default run keeps of families that multiply: {test: the ids that stay, by a part of them}; "" keeps none.
+# All the others are marked slow, and CI runs them. The sample is the member that asks most of the code: "mixed" leading
+# axes have broadcasting in them, the other three are parts of it.
+SAMPLED = {
+    # every op and rule, every variant, with four patterns of leading axes
+    "test_gradients_are_autograds": ("mixed",),
+    "test_value_is_the_definitions": ("mixed",),
+    "test_derivatives_are_the_complex_steps": ("mixed",),
+    "test_nothing_is_written_to": ("mixed",),
+    # every pair of options
+    "test_two_options": ("causal", "dropout"),
+    # three formats of fifteen pictures, twice each
+    "test_the_same_array_gives_the_same_bytes": ("png-heatmap", "pdf-alignment", "svg-difference"),
+    "test_another_process_writes_the_same_bytes": ("",),
+    "test_labels_never_overlap_and_sit_at_their_cells": ("False-7-17", "True-61-3"),
+    # whole files, validated or made again for each fault
+    "test_lint_finds_a_planted_fault": ("0", "flag"),
+    "test_files_are_made_anew_to_the_byte": ("",),
+    # a process for each
+    "test_every_way_to_answer_is_a_verdict": ("-pass-", "os.abort", "-fail-", "print"),
+    "test_whatever_a_function_does_is_a_verdict_and_no_part_of_the_page": ("loops", "prints"),
+    # checks of a hundred cases and their diagnosis
+    "test_a_long_case_does_not_take_for_rounding_what_is_as_large_as_the_gradient": ("",),
+    "test_what_is_suspicious_is_to_be_run_in_float64": ("",),
+    "test_a_mistake_has_its_name_in_the_run_that_the_report_asks_for": ("",),
+    "test_every_option_of_every_rule_is_bounded": ("scaled_dot", "additive"),
+    "test_every_option_of_every_rule_is_supported_or_refused": ("scaled_dot", "additive"),
+    "test_the_package_itself_passes_under_every_rule": ("scaled_dot", "additive"),
+    # measurements
+    "test_every_contender_is_measured_or_left_out_for_a_reason": ("",),
+    "test_the_command_writes_its_figures": ("",),
+    "test_causal_tiles_are_measured_beside_full_ones": ("",),
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark slow what the table above leaves out of the default run."""
+    for item in items:
+        kept = SAMPLED.get(getattr(item, "originalname", item.name))
+        if kept is None:
+            continue
+        identity = item.callspec.id if hasattr(item, "callspec") else ""
+        if not any(part and part in identity for part in kept):
+            item.add_marker(pytest.mark.slow)
