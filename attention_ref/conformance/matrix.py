@@ -14,7 +14,6 @@ from time import perf_counter
 from attention_ref.backend import kind
 from attention_ref.conformance import libraries
 from attention_ref.errors import OptionError
-from attention_ref.oracle.report.text import ALSO
 
 CASES = (
     *("shape-1x1", "shape-1x67", "shape-17x17", "shape-35x35", "width-40x80", "causal", "causal-top-left"),
@@ -121,8 +120,7 @@ def row_of(report, dtype):
     runs = [run for run in report["runs"] if run["dtype"] == dtype]
     forward, backward = (direction(runs, back) for back in (False, True))
     bad = [verdict for verdict in (forward["verdict"], backward["verdict"]) if verdict in ORDER]
-    told = [found["sentence"] for run in runs for found in run["results"] if found["verdict"] == "known"]
-    known = {sentence for whole in told for sentence in whole.split(ALSO)}
+    known = {sentence for run in runs for found in run["results"] for sentence in found["known"]}
     findings = [run["case"] for run in runs if run["verdict"] in ("error", "fail", "nondeterministic", "suspicious")]
     return {
         "backend": report["backend"],

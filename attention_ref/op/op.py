@@ -270,11 +270,17 @@ def check_positive(owner, name, array):
         raise OptionError(f"{owner}: {name} must be greater than 0 and finite; got {wrong[0]}")
 
 
-def did_you_mean(name, known):
+def closest(name, known) -> str | None:
+    """The known name that a misspelled one is closest to; None if none is close."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, known, 1) if isinstance(name, str) else []
-    return f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known)}"
+    matches = get_close_matches(name, known, 1) if isinstance(name, str) else []
+    return matches[0] if matches else None
+
+
+def did_you_mean(name, known):
+    match = closest(name, known)
+    return f"; did you mean {match!r}?" if match else f"; it takes {', '.join(known)}"
 
 
 def where_written(op):

@@ -56,7 +56,7 @@ def sample(q, k, v, do=None, dlse=None, rule="scaled_dot", *, rows=(), keys=(), 
         check_options(whole, executor=executor)
         reason = refusal(rule.module, whole)
         if reason:
-            raise OptionError(reason.replace("leave tile= out", "take ar.attention"))
+            raise OptionError(f"{reason}; take ar.attention")
         problem = Problem(rule.module, whole, tile, keeps=False)
         rows, keys = chosen("rows", rows, problem.place.queries), chosen("keys", keys, problem.place.keys)
         answers = at_rows(problem, rows, do, dlse, executor) | at_keys(problem, keys, do, dlse, executor)

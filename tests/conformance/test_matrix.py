@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 def made(verdict="pass", result="o", score=0.25, sentence=""):
     worst = {"score": score, "ulps": 2.0}
-    return {"result": result, "verdict": verdict, "sentence": sentence, "worst": worst}
+    known = [sentence] if verdict == "known" else []
+    return {"result": result, "verdict": verdict, "sentence": sentence, "worst": worst, "known": known}
 
 
 def run(case, *results, dtype="float32", verdict=None):
@@ -64,7 +65,7 @@ def test_a_cell_of_nothing_but_errors_says_so():
 
 def test_the_matrix_of_a_library(monkeypatch, tmp_path, capsys):
     """In this process, so that a preset can be made up."""
-    known = (Known("a leak", ("DeadRow",), as_if={"empty_row": "uniform"}),)
+    known = (Known("a leak", ("DeadRow",), convention={"empty_row": "uniform"}),)
 
     def call(q, k, v, *, allowed=None):
         import attention_ref as ar
