@@ -94,14 +94,14 @@ def check(
         models = {**preset.models, **(models or {})}
     adapter, candidate, backward = adapt(candidate, backward, backend, device, rule)
     cases = cases if cases is not None else "core" if sample is None else long.FIRST
-    found = long.fitted(select(cases), sample, length, words(cases))
+    fitted = long.fitted(select(cases), sample, length, words(cases))
     tested = [number_formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
     names = [fmt.dtype.name for fmt in tested]
     models = {number_formats.find(name).name: precision.find(model).name for name, model in (models or {}).items()}
     jobs = []
     for fmt in tested:
         model = precision.find(models.get(fmt.name, fmt.model)).name
-        jobs += [Job(case, fmt.name, model, rule, candidate, backward, seed, timeout, sample) for case in found]
+        jobs += [Job(case, fmt.name, model, rule, candidate, backward, seed, timeout, sample) for case in fitted]
     known = preset.known if preset else ()
     start = perf_counter()
     watch = watched(spread(jobs, rule, executor), len(jobs), lambda run: run.case, LONG)
@@ -109,7 +109,7 @@ def check(
     meta = {
         "candidate": name_of(candidate),
         "rule": rule.name,
-        "cases": cases if isinstance(cases, str) else ", ".join(case.name for case in found),
+        "cases": cases if isinstance(cases, str) else ", ".join(case.name for case in fitted),
         "dtypes": names,
         "seed": seed,
         "backward": None if backward is None else name_of(backward),

@@ -74,10 +74,10 @@ def cases(runs):
 def failing_results(runs):
     """(name, got, want, run, comparison) of every result that failed."""
     for run in runs:
-        for found in run.results:
-            if found.verdict == "fail" and run.evidence and found.result in run.evidence["got"]:
-                want = run.evidence["want"][found.result]
-                yield found.result, run.evidence["got"][found.result], want, run, found
+        for comparison in run.results:
+            if comparison.verdict == "fail" and run.evidence and comparison.result in run.evidence["got"]:
+                want = run.evidence["want"][comparison.result]
+                yield comparison.result, run.evidence["got"][comparison.result], want, run, comparison
 
 
 def dtypes(runs):
@@ -101,9 +101,9 @@ def foreign(name, got, run):
 def shapes(runs):
     """One sentence for each result of a wrong shape: what was done to the axes, if one thing explains all cases."""
     groups = {}
-    for name, got, want, run, found in failing_results(runs):
+    for name, got, want, run, comparison in failing_results(runs):
         if got.shape != want.shape:
-            groups.setdefault(name, []).append((got.shape, want.shape, run, found))
+            groups.setdefault(name, []).append((got.shape, want.shape, run, comparison))
     for name, some in groups.items():
         clause = next((text for text, change in CHANGES if all(g in change(w) for g, w, *_ in some)), "")
         if name in ("dk", "dv") and all(not_summed(g, w) for g, w, *_ in some):

@@ -32,7 +32,7 @@ def at_samples(runs):
     sampled = [run for run in runs if run.verdict == "fail" and run.sample]
     sentences = list(multiples(sampled, " wherever it was compared"))
     for run in sampled:
-        got, wrong = run.evidence["got"], [found for found in run.results if found.verdict == "fail"]
+        got, wrong = run.evidence["got"], [comparison for comparison in run.results if comparison.verdict == "fail"]
         wrong = [c for c in wrong if c.result not in got or not foreign(c.result, got[c.result], run)]
         clauses = [f"{c.result} is wrong {c.where}" if c.place else c.sentence for c in wrong]
         if clauses:
@@ -45,9 +45,11 @@ def places(failing):
     """The places that come up in several cases, the most frequent first; those of a single case."""
     cases: dict = {}
     for run in failing:
-        for found in run.results:
-            if found.place and found.place.pattern:
-                names, _ = cases.setdefault((found.result, found.place.pattern), (set(), clause_on(found)))
+        for comparison in run.results:
+            if comparison.place and comparison.place.pattern:
+                names, _ = cases.setdefault(
+                    (comparison.result, comparison.place.pattern), (set(), clause_on(comparison))
+                )
                 names.add(run.case)
     if len(failing) == 1:
         return [clause for _, clause in cases.values()][:SHOWN]

@@ -33,19 +33,19 @@ def run_as_dict(report, run):
         "flags": list(run.flags),
         "seconds": run.seconds,
         "command": command(report, run),
-        "results": [result_as_dict(found) for found in run.results],
+        "results": [result_as_dict(comparison) for comparison in run.results],
         "sample": run.sample,
     }
 
 
-def result_as_dict(found):
-    plain = {name: getattr(found, name) for name in RESULT}
+def result_as_dict(comparison):
+    plain = {name: getattr(comparison, name) for name in RESULT}
     worst = None
-    if found.worst is not None:
-        worst = {name: numeric(getattr(found.worst, name)) for name in WORST}
-        worst["index"] = list(found.worst.index)
-        worst |= {f"{name}_hex": float(getattr(found.worst, name)).hex() for name in ("got", "want")}
-    return plain | {"worst": worst, "band": numeric(found.band), "known": list(found.known)}
+    if comparison.worst is not None:
+        worst = {name: numeric(getattr(comparison.worst, name)) for name in WORST}
+        worst["index"] = list(comparison.worst.index)
+        worst |= {f"{name}_hex": float(getattr(comparison.worst, name)).hex() for name in ("got", "want")}
+    return plain | {"worst": worst, "band": numeric(comparison.band), "known": list(comparison.known)}
 
 
 def numeric(x):

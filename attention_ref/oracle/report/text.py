@@ -85,8 +85,8 @@ def table(out, report, dtype):
     runs = [run for run in report.runs if run.dtype == dtype]
     rows = {}
     for run in runs:
-        for found in run.results:
-            rows.setdefault(found.result, []).append((found, run))
+        for comparison in run.results:
+            rows.setdefault(comparison.result, []).append((comparison, run))
     if not rows:
         return
     out.add()
@@ -96,12 +96,12 @@ def table(out, report, dtype):
         out.raw(row(out, result, rows[result]))
 
 
-def row(out, result, found):
-    count = {verdict: sum(c.verdict == verdict for c, _ in found) for verdict in COLORS}
-    checked = len(found) - count["unsupported"]
+def row(out, result, comparison):
+    count = {verdict: sum(c.verdict == verdict for c, _ in comparison) for verdict in COLORS}
+    checked = len(comparison) - count["unsupported"]
     counts = f"{checked:>7}{count['known']:>7}{count['fail']:>6}{count['suspicious']:>7}{count['unsupported']:>8}"
     line = f"  {result:<16}{counts}"
-    seen = [(c.worst, run) for c, run in found if c.worst is not None and c.verdict != "known"]
+    seen = [(c.worst, run) for c, run in comparison if c.worst is not None and c.verdict != "known"]
     if seen:
         worst, run = max(seen, key=lambda pair: pair[0].score)
         line += (
@@ -147,11 +147,11 @@ def described(out, report, run):
     wrong = [c for c in run.results if c.verdict == run.verdict]
     if run.trouble and (not wrong or wrong[0].trouble != run.trouble or wrong[0].worst is None):
         out.add(run.sentence, 4, 6)
-    for found in wrong[:3]:
-        if found.worst is not None:
-            element(out, found)
-        elif found.trouble != run.trouble:
-            out.add(found.sentence, 4, 6)
+    for comparison in wrong[:3]:
+        if comparison.worst is not None:
+            element(out, comparison)
+        elif comparison.trouble != run.trouble:
+            out.add(comparison.sentence, 4, 6)
     if len(wrong) > 3:
         out.add(f"also wrong: {', '.join(c.result for c in wrong[3:])}", 4)
     if run.stage:
@@ -160,21 +160,21 @@ def described(out, report, run):
         out.raw(f"    {line}")
 
 
-def element(out, found):
-    worst = found.worst
-    name = f"{found.result}[{', '.join(map(str, worst.index))}]"
+def element(out, comparison):
+    worst = comparison.worst
+    name = f"{comparison.result}[{', '.join(map(str, worst.index))}]"
     out.add(f"{name} = {exactly(worst.got)}, expected {exactly(worst.want)}", 4, 6)
     joint = ", " if np.isfinite(worst.error) else "; wrong: "
-    where = f"{joint}{found.where}" if found.place else ""
-    out.add(f"{how_far(found)}{where}", 6, 6)
+    where = f"{joint}{comparison.where}" if comparison.place else ""
+    out.add(f"{how_far(comparison)}{where}", 6, 6)
 
 
-def how_far(found):
-    worst = found.worst
-    if found.band:
-        return f"inside its bound, but {number(found.band)} times the statistical band"
+def how_far(comparison):
+    worst = comparison.worst
+    if comparison.band:
+        return f"inside its bound, but {number(comparison.band)} times the statistical band"
     if not np.isfinite(worst.error):
-        return found.sentence
+        return comparison.sentence
     off = f"off by {number(worst.error)} = {number(worst.ulps)} ulps"
     if not worst.bound:
         return f"off by {number(worst.error)}, where it must be exact"
@@ -186,8 +186,8 @@ def deviations(out, report):
     """What the library is known for: what was seen again, and what was not."""
     cases_by_deviation = {}
     for run in report.runs:
-        for found in run.results:
-            for sentence in found.known:
+        for comparison in run.results:
+            for sentence in comparison.known:
                 cases_by_deviation.setdefault(sentence, []).append(run.case)
     if cases_by_deviation:
         out.add()
@@ -246,9 +246,9 @@ def remarks(out, report):
             cases_by_option.setdefault(name, set()).add(run.case)
         if run.verdict == "unsupported" and run.trouble and not run.lacking:
             cases_by_trouble.setdefault(run.trouble, []).append(run.case)
-        for found in run.results:
-            if found.verdict == "unsupported" and run.verdict not in ("unsupported", "error"):
-                cases_by_trouble.setdefault(found.trouble, []).append(run.case)
+        for comparison in run.results:
+            if comparison.verdict == "unsupported" and run.verdict not in ("unsupported", "error"):
+                cases_by_trouble.setdefault(comparison.trouble, []).append(run.case)
     if cases_by_option or cases_by_trouble:
         out.add()
         out.raw("Not checked")

@@ -39,9 +39,9 @@ class Direction:
 def run(job: Job) -> CaseRun:
     start = perf_counter()
     with np.errstate(all="ignore"):
-        found = Runner(job).run()
-    found.seconds = perf_counter() - start
-    return found
+        case_run = Runner(job).run()
+    case_run.seconds = perf_counter() - start
+    return case_run
 
 
 class Runner:
@@ -199,46 +199,48 @@ class Runner:
         """The Comparison of one result, which the second of two runs gave as `again`."""
         if wanted.delta is None:
             return Comparison(name, self.view.no_bound(name, self.truth))
-        found, wrong = compare(name, first, wanted)
+        comparison, wrong = compare(name, first, wanted)
         varies = again is None or (first.dtype != object and first.tobytes() != again.tobytes())
-        if varies and found.verdict == "pass":
-            found, wrong = self.compare_again(found, again, wanted)
-        found = replace(found, varies=varies)
-        if found.verdict == "fail":
-            found = self.explained(found, wrong)
-        elif found.verdict == "pass" and found.worst is not None and found.worst.score > WORTH_A_BAND:
-            found = self.suspected(found, first, wanted)
-        if found.worst is None:
-            return found
-        return replace(found, worst=replace(found.worst, index=self.view.index_in_whole(name, found.worst.index)))
+        if varies and comparison.verdict == "pass":
+            comparison, wrong = self.compare_again(comparison, again, wanted)
+        comparison = replace(comparison, varies=varies)
+        if comparison.verdict == "fail":
+            comparison = self.explained(comparison, wrong)
+        elif comparison.verdict == "pass" and comparison.worst is not None and comparison.worst.score > WORTH_A_BAND:
+            comparison = self.suspected(comparison, first, wanted)
+        if comparison.worst is None:
+            return comparison
+        return replace(
+            comparison, worst=replace(comparison.worst, index=self.view.index_in_whole(name, comparison.worst.index))
+        )
 
-    def compare_again(self, found, again, wanted):
+    def compare_again(self, comparison, again, wanted):
         """The Comparison where the second run gave other bits than the first, which passed."""
-        name = found.result
+        name = comparison.result
         if again is None:
-            return replace(found, trouble=Trouble(TroubleKind.MISSING_IN_SECOND_RUN, {"result": name})), None
+            return replace(comparison, trouble=Trouble(TroubleKind.MISSING_IN_SECOND_RUN, {"result": name})), None
         second, wrong = compare(name, again, wanted)
         if second.verdict == "fail":
             return replace(second, trouble=replace(second.trouble, in_second_run=True)), wrong
-        return replace(found, trouble=Trouble(TroubleKind.VARIES, {"result": name})), wrong
+        return replace(comparison, trouble=Trouble(TroubleKind.VARIES, {"result": name})), wrong
 
-    def explained(self, found, wrong):
+    def explained(self, comparison, wrong):
         """The comparison with where the error is and what the bound is made of."""
-        found = replace(found, place=self.view.place(found.result, wrong, self.truth))
-        if found.worst is None or not np.isfinite(found.worst.score):
-            return found
-        term = self.truth.term(input_of(found.result), found.worst.index)
-        return replace(found, worst=replace(found.worst, term=term))
+        comparison = replace(comparison, place=self.view.place(comparison.result, wrong, self.truth))
+        if comparison.worst is None or not np.isfinite(comparison.worst.score):
+            return comparison
+        term = self.truth.term(input_of(comparison.result), comparison.worst.index)
+        return replace(comparison, worst=replace(comparison.worst, term=term))
 
-    def suspected(self, found, got, wanted):
+    def suspected(self, comparison, got, wanted):
         """A result inside its bound, held against the band that independent roundings stay in."""
-        band = np.broadcast_to(self.bound_of(found.result, statistical=True), wanted.value.shape)
-        strict, _ = compare(found.result, got, replace(wanted, delta=band))
+        band = np.broadcast_to(self.bound_of(comparison.result, statistical=True), wanted.value.shape)
+        strict, _ = compare(comparison.result, got, replace(wanted, delta=band))
         if strict.verdict == "pass":
-            return found
+            return comparison
         score = strict.worst.score
-        trouble = Trouble(TroubleKind.OUT_OF_BAND, {"result": found.result, "score": score})
-        return replace(found, trouble=trouble, band=score)
+        trouble = Trouble(TroubleKind.OUT_OF_BAND, {"result": comparison.result, "score": score})
+        return replace(comparison, trouble=trouble, band=score)
 
 
 def decide(troubles, comparisons):
