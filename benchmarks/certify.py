@@ -15,7 +15,7 @@ import numpy as np
 import attention_ref as ar
 from attention_ref.cli.vectors import require_package
 from attention_ref.errors import OptionError
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 from benchmarks import vector_errors
 
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}

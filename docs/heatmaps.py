@@ -12,7 +12,7 @@ import numpy as np
 import attention_ref as ar
 from attention_ref import plot
 
-TESTS = Path(__file__).parents[1] / "tests"
+SUPPORT = Path(__file__).parents[1] / "tests" / "support"
 WORDS = ["[CLS]", "the", "quick", "brown", "fox", "jumps", "over", "the", "dog", "[SEP]"]
 ENGLISH = "The cat that the dogs chased was not afraid of them."
 
@@ -23,7 +23,7 @@ def softmax(s):
 
 
 def states(rng):
-    """A causal head with a dead row, a NaN and a leak."""
+    """A causal head with an empty row, a NaN and a leak."""
     allowed = np.tri(10, dtype=bool)
     allowed[4] = False
     alpha = ar.attention(*rng.standard_normal((3, 10, 8)), allowed=allowed).alpha.copy()
@@ -82,7 +82,7 @@ def pictures():
 
 def pretrained():
     """The layers × heads of all-MiniLM-L6-v2 over an English sentence."""
-    sys.path.insert(0, str(TESTS))
+    sys.path.insert(0, str(SUPPORT))
     import minilm
 
     tokens, alphas, _ = minilm.attentions(ENGLISH)

@@ -7,12 +7,13 @@ import nbclient
 import nbformat
 
 HERE = Path(__file__).parent
+DIGEST = "import digest; digest.install(); del digest"
 
 
 def executed(path, before=""):
     """The notebook after a run in a fresh kernel, where an error is fatal; `before` is run first, unseen."""
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells = [nbformat.v4.new_code_cell(before), *notebook.cells]
+    notebook.cells = [nbformat.v4.new_code_cell(f"{before}\n{DIGEST}"), *notebook.cells]
     options = {"timeout": 300, "record_timing": False, "coalesce_streams": True}
     nbclient.NotebookClient(notebook, **options, resources={"metadata": {"path": str(HERE)}}).execute()
     del notebook.cells[0]

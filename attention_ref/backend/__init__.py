@@ -4,7 +4,7 @@ from importlib import import_module
 
 from attention_ref.backend.adapter import Adapter
 from attention_ref.errors import OptionError
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 
 NAMES = (
     *("numpy", "torch", "jax", "tensorflow", "keras", "onnx", "onnxruntime", "tinygrad", "mlx", "cupy"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from attention_ref.backend.command import Command
 from attention_ref.conformance import libraries
 from attention_ref.errors import OptionError
-from attention_ref.op.op import closest
+from attention_ref.op.suggest import suggestion
 from attention_ref.oracle.check import check
 from attention_ref.oracle.run.load import load
 from attention_ref.oracle.run.processes import Processes, aside
@@ -136,7 +136,7 @@ def require_preset(target):
     sentence = f"a target is package.module:function or file.py:function; got {target!r}"
     if target.endswith(".py"):
         raise OptionError(f"{sentence}: name the function too, as {target}:attention")
-    match = closest(target, presets)
+    match = suggestion(target, presets)
     advice = f"did you mean {match!r}?" if match else "attention-ref check --list names them"
     raise OptionError(f"{sentence}, which is no preset either; {advice}")
 

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from attention_ref import __version__
 from attention_ref.errors import OptionError, ShapeError
+from attention_ref.op.words import printable
 
 COMMANDS = {
     "rules": "print the catalog of attention rules",
@@ -54,7 +55,7 @@ def main(argv=None) -> int:
 
 
 def refuse(sentence, status=2):
-    print(f"attention-ref: {sentence}", file=sys.stderr)
+    print(f"attention-ref: {printable(str(sentence))}", file=sys.stderr)  # it may quote a file of a stranger's
     return status
 
 

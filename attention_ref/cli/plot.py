@@ -8,10 +8,11 @@ import numpy as np
 
 from attention_ref.cli import weight_files
 from attention_ref.errors import OptionError, ShapeError
+from attention_ref.op.words import printable
 from attention_ref.plot.describe import text
 from attention_ref.plot.drawing import checks
 from attention_ref.plot.drawing.figures import FORMATS, save
-from attention_ref.plot.grids import OVER, heads, layers
+from attention_ref.plot.grids import COMBINE, heads, layers
 from attention_ref.plot.heatmap import heatmap
 from attention_ref.plot.model import entropy, flow, rollout
 from attention_ref.plot.rows import rows
@@ -33,7 +34,7 @@ def add_arguments(parser):
     parser.add_argument("--layer", type=int, help="which layer")
     parser.add_argument("--query", type=int, default=0, help="which query, for rows")
     parser.add_argument("--batch", type=int, help="which entry of a batch axis longer than one")
-    parser.add_argument("--reduce", choices=tuple(OVER), help="combine the heads")
+    parser.add_argument("--reduce", choices=tuple(COMBINE), help="combine the heads")
     parser.add_argument("--kind", choices=KINDS, help="what to draw; by the number of axes unless given")
     parser.add_argument("-o", "--output", help="out.png, .svg, .pdf or .gif; text in the terminal without it")
 
@@ -44,8 +45,8 @@ def run(args):
         warnings.simplefilter("always", UserWarning)
         written = draw(args, load(args))
     for warning in caught:
-        print(f"attention-ref plot: {warning.message}", file=sys.stderr)
-    print(written)
+        print(f"attention-ref plot: {printable(str(warning.message))}", file=sys.stderr)
+    print(printable(str(written)) if isinstance(written, Path) else written)
     return 0
 
 
@@ -61,6 +62,8 @@ def load(args):
         raise ShapeError(f"the arrays of {Path(args.file).name} differ in shape ({known}); choose one with --name")
     by_layer = [unbatched(array, args.batch) for array in arrays.values()]
     weights = by_layer[0] if len(by_layer) == 1 else np.stack(by_layer)
+    if 0 in weights.shape:
+        raise ShapeError(f"the weights have shape {weights.shape}: there is nothing to draw")
     if not 2 <= weights.ndim <= 4:
         batch = "; choose an entry of the batch with --batch" if weights.ndim == 5 else ""
         raise ShapeError(f"the weights have shape {weights.shape}; they must have two to four axes, {AXES}{batch}")
@@ -90,7 +93,7 @@ def chosen_layer_and_heads(args, weights):
         chosen = checks.subset("plot", "--heads", numbers(args.heads), weights.shape[-3])
         weights = weights[..., chosen, :, :]
     if args.reduce:
-        weights = OVER[args.reduce](weights, axis=-3, keepdims=weights.ndim == 4)
+        weights = COMBINE[args.reduce](weights, axis=-3, keepdims=weights.ndim == 4)
     return weights
 
 
@@ -204,4 +207,9 @@ def tokens(text):
         is_file = path.is_file()
     except OSError:  # a text too long for a file's name
         is_file = False
-    return path.read_text(encoding="utf-8").splitlines() if is_file else text.split()
+    if not is_file:
+        return text.split()
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise OptionError(f"{path.name}: is no text in UTF-8; tokens are read from it, one a line") from None

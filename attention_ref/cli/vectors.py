@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 
 from attention_ref.errors import OptionError
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 from attention_ref.pipeline.rule import rules
 from attention_ref.vectors import encoding
 from attention_ref.vectors import verify as verifier

@@ -7,7 +7,7 @@ import numpy as np
 
 from attention_ref.errors import OptionError
 from attention_ref.op.arrays import as_array
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 
 ALIGNMENTS = ("top_left", "bottom_right")
 CHOICES = "'top_left' (offset 0), 'bottom_right' (keys - queries), or the offset, an integer or an integer array"

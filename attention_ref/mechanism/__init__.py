@@ -2,7 +2,8 @@
 
 import inspect
 
-from attention_ref.op.op import Lazy, Op, discover, where_written
+from attention_ref.op.op import Op
+from attention_ref.op.registry import Lazy, discover, where_written
 from attention_ref.pipeline.rule import OpWithOptions
 
 

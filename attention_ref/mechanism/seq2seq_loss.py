@@ -16,7 +16,7 @@ from attention_ref.mechanism import additive_decoder_step, attention_decoder_ste
 from attention_ref.mechanism.decoder import Sum, advance, advance_back, advance_definition, read, read_back
 from attention_ref.mechanism.lengths import leading_axes, real_steps
 from attention_ref.op.arrays import reduce_to, shown
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 
 SIGNATURE = (
     "source<a[... j] target<v[... t]"

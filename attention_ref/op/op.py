@@ -2,18 +2,22 @@
 
 import importlib
 import inspect
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from types import ModuleType
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.op import autograd
 from attention_ref.op.arrays import as_array, cast, floats, indices, reduce_to
-from attention_ref.op.protocol import is_op, optional
-from attention_ref.op.signature import Signature
+from attention_ref.op.protocol import optional
+from attention_ref.op.signature import Argument, Bound, Signature
+from attention_ref.op.suggest import did_you_mean
+
+Arrays: TypeAlias = dict[str, np.ndarray]
+Shape: TypeAlias = tuple[int, ...]
 
 
 class Op:
@@ -36,7 +40,7 @@ class Op:
     internal: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()  # results whose cotangent stays None where none was given
 
-    def __init__(self, name, module):
+    def __init__(self, name: str, module: Any):
         self.name = name
         self.module = module
         self.signature = Signature(module.SIGNATURE)
@@ -48,18 +52,18 @@ class Op:
         self.arguments = {argument.name: argument for argument in self.signature.arguments}
         self.options = options_of(module.forward, self.arguments)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.signature}>"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         """Ops travel, and are copied, by the names of their modules, which cannot be pickled themselves."""
         return made_again, (type(self), self.name, reference(self.module))
 
-    def definition(self, xp, /, *args, **inputs):
+    def definition(self, xp: Any, /, *args: Any, **inputs: Any) -> Any:
         """The textbook's value, in the arithmetic of the namespace xp."""
         return self.module.definition(xp, **self.named(args, inputs))
 
-    def forward(self, /, *args, **inputs):
+    def forward(self, /, *args: Any, **inputs: Any) -> tuple[Any, dict[str, Any]]:
         """(value, tape): the results, several as a tuple, and what backward needs, by name."""
         inputs = self.named(args, inputs)
         if autograd.traced(inputs.values()):
@@ -69,7 +73,7 @@ class Op:
             value, tape = self.module.forward(**self.promote(given), **options)
         return self.full(value, bound), tape | {"inputs": given}
 
-    def backward(self, dvalue, /, **tape):
+    def backward(self, dvalue: Any, /, **tape: Any) -> dict[str, np.ndarray]:
         """{argument: gradient} of every floating-point argument, from a cotangent of each result, None for zeros."""
         if "inputs" not in tape:
             raise OptionError(f"{self.name}: backward needs forward's tape, as in backward(dvalue, **tape)")
@@ -82,7 +86,9 @@ class Op:
             summed = {name: cast(reduce_to(grads[name], x.shape), x.dtype) for name, x in floating.items()}
         return {name: unshared(gradient, dvalue) for name, gradient in summed.items()}
 
-    def example(self, seed=0, dtype="float64", leading=(), variant=0, **sizes):
+    def example(
+        self, seed: int = 0, dtype: str = "float64", leading: Any = (), variant: int = 0, **sizes: int
+    ) -> dict[str, Any]:
         """Inputs that fit, drawn at random, each axis a different prime unless `sizes` or the variant gives it.
 
         >>> import attention_ref as ar
@@ -102,7 +108,7 @@ class Op:
         drawn = self.signature.draw(rng, sizes, leading, dtype, chosen.get("include", ()))
         return drawn | chosen.get("options", {})
 
-    def named(self, args, inputs):
+    def named(self, args: tuple, inputs: dict[str, Any]) -> dict[str, Any]:
         names = list(self.arguments)
         if len(args) > len(names):
             raise OptionError(f"{self.name}: got {len(args)} positional arguments, takes {', '.join(names)}")
@@ -111,12 +117,12 @@ class Op:
             raise OptionError(f"{self.name}: {twice[0]} was given twice, by position and by name")
         return dict(zip(names, args, strict=False)) | inputs
 
-    def check(self, inputs):
+    def check(self, inputs: dict[str, Any]) -> tuple[Arrays, dict[str, Any]]:
         """(arrays by name, options by name), or an error that says what would be right."""
         given, options, _ = self.checked(inputs)
         return given, options
 
-    def checked(self, inputs):
+    def checked(self, inputs: dict[str, Any]) -> tuple[Arrays, dict[str, Any], Bound]:
         """(arrays by name, options by name, the sizes of all axes), as check() finds them."""
         known = [*self.arguments, *self.options]
         for name in inputs:
@@ -144,32 +150,32 @@ class Op:
                 raise OptionError(f"{self.name}: the option {name}= is missing")
         return given, options, bound
 
-    def unknown(self, name):
+    def unknown(self, name: str) -> OptionError:
         public = [known for known in [*self.arguments, *self.options] if known not in self.internal]
         return OptionError(f"{self.name}: there is no argument {name!r}{did_you_mean(name, public)}")
 
-    def full(self, value, bound):
+    def full(self, value: Any, bound: Bound) -> Any:
         """The results with all the leading axes of the inputs, also those that a result does not depend on."""
         several = isinstance(value, tuple)
         pairs = zip(self.signature.results, value if several else (value,), strict=True)
         results = [stretched(x, bound.shape(result)) for result, x in pairs]
         return tuple(results) if several else results[0]
 
-    def bind(self, given):
+    def bind(self, given: Arrays) -> Bound:
         return self.signature.bind(self.name, {name: x.shape for name, x in given.items()})
 
-    def promote(self, given):
+    def promote(self, given: Arrays) -> Arrays:
         dtype = compute_dtype(given)
         return {name: x.astype(dtype, copy=False) if x.dtype.kind in "fc" else x for name, x in given.items()}
 
-    def cotangents(self, dvalue, given):
+    def cotangents(self, dvalue: Any, given: Arrays) -> Any:
         """The cotangents as arrays in the results' dtype; zeros for None."""
         bound, results = self.bind(given), self.signature.results
         several = len(results) > 1
         if several and not (isinstance(dvalue, (tuple, list)) and len(dvalue) == len(results)):
             names = ", ".join("d" + result.name for result in results)
             raise ShapeError(f"{self.name}: backward takes one cotangent a result, the tuple ({names})")
-        out = []
+        out: list[np.ndarray | None] = []
         for result, d in zip(results, dvalue if several else (dvalue,), strict=True):
             if d is None and result.name in self.left_out:
                 out.append(None)
@@ -180,31 +186,31 @@ class Op:
             out.append(self.cotangent(d, bound.shape(result), compute_dtype(given)))
         return tuple(out) if several else out[0]
 
-    def cotangent(self, d, shape, dtype):
+    def cotangent(self, d: np.ndarray | None, shape: Shape, dtype: np.dtype) -> np.ndarray:
         if d is None:
             return np.zeros(shape, dtype)
         return d if np.iscomplexobj(d) else d.astype(dtype, copy=False)
 
 
-def reference(module):
+def reference(module: Any) -> Any:
     """What stands for an op's module in a pickle: its name, or the object itself where it is no module."""
     return module.__name__ if isinstance(module, ModuleType) else module
 
 
-def referred(module):
+def referred(module: Any) -> Any:
     """The module that a reference() stands for."""
     return importlib.import_module(module) if isinstance(module, str) else module
 
 
-def made_again(kind, name, module):
+def made_again(kind: type[Op], name: str, module: Any) -> Op:
     return kind(name, referred(module))
 
 
-def stretched(x, shape):
+def stretched(x: Any, shape: Shape) -> Any:
     return x if x is None else np.asarray(x) if x.shape == shape else np.broadcast_to(x, shape).copy()
 
 
-def unshared(gradient, cotangents):
+def unshared(gradient: np.ndarray, cotangents: Any) -> np.ndarray:
     """An array of its own: a stage that passes its cotangent on would otherwise return the caller's."""
     given = cotangents if isinstance(cotangents, tuple) else (cotangents,)
     shared = any(d is not None and np.may_share_memory(gradient, d) for d in given)
@@ -212,7 +218,7 @@ def unshared(gradient, cotangents):
 
 
 @contextmanager
-def owned(name):
+def owned(name: str) -> Iterator[None]:
     """Put the op's name in front of what its module refuses, all on one line."""
     try:
         yield
@@ -221,17 +227,17 @@ def owned(name):
         raise type(error)(said if said.startswith(f"{name}: ") else f"{name}: {said}") from None
 
 
-def options_of(forward, arguments):
+def options_of(forward: Callable, arguments: Mapping[str, Argument]) -> dict[str, Any]:
     """{name: default} of the parameters of forward that are not arrays of the signature."""
     parameters = inspect.signature(forward).parameters
     return {key: p.default for key, p in parameters.items() if key not in arguments and p.kind != p.VAR_KEYWORD}
 
 
-def compute_dtype(given):
+def compute_dtype(given: Arrays) -> np.dtype:
     return np.result_type(*[x.dtype for x in given.values() if x.dtype.kind in "fc"])
 
 
-def weaken(given, weak):
+def weaken(given: Arrays, weak: set[str]) -> Arrays:
     """A number, unlike an array, takes the dtype of the arrays."""
     strong = {name: x for name, x in given.items() if name not in weak and x.dtype.kind in "fc"}
     if not strong:
@@ -246,7 +252,7 @@ MEANING = {
 }
 
 
-def truths(owner, argument, value):
+def truths(owner: str, argument: Argument, value: Any) -> np.ndarray:
     array = as_array(owner, argument.name, value)
     if array.dtype != bool:
         raise OptionError(
@@ -255,7 +261,7 @@ def truths(owner, argument, value):
     return array
 
 
-def check_range(owner, argument, array, sizes):
+def check_range(owner: str, argument: Argument, array: np.ndarray, sizes: Mapping[str, int]) -> None:
     low, high = (array.min(), array.max()) if array.size else (0, -1)
     top = sizes[argument.limit] - (not argument.inclusive)
     if low < 0 or high > top:
@@ -264,75 +270,7 @@ def check_range(owner, argument, array, sizes):
         raise OptionError(f"{owner}: {argument.name} holds {wrong}; with {size} it must be in 0..{top}")
 
 
-def check_positive(owner, name, array):
+def check_positive(owner: str, name: str, array: np.ndarray) -> None:
     wrong = array[~((array > 0) & (array < np.inf))]
     if wrong.size:
         raise OptionError(f"{owner}: {name} must be greater than 0 and finite; got {wrong[0]}")
-
-
-def closest(name, known) -> str | None:
-    """The known name that a misspelled one is closest to; None if none is close."""
-    from difflib import get_close_matches
-
-    matches = get_close_matches(name, known, 1) if isinstance(name, str) else []
-    return matches[0] if matches else None
-
-
-def did_you_mean(name, known):
-    match = closest(name, known)
-    return f"; did you mean {match!r}?" if match else f"; it takes {', '.join(known)}"
-
-
-def where_written(op):
-    """A key to sort by: the documents first, which have numbers of three digits, in their order."""
-    return not op.source[:3].isdigit(), op.source
-
-
-def modules(package, path):
-    """The modules of a room, in alphabetical order."""
-    import pkgutil
-
-    return {m.name: importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(path)}
-
-
-def discover(package, path, make_op=Op):
-    """The ops of a package, by name: every module in it with the four names."""
-    prefix = package.rpartition(".")[2]
-
-    def make():
-        found = {f"{prefix}.{name}": m for name, m in modules(package, path).items() if is_op(m)}
-        return {name: make_op(name, m) for name, m in found.items()}
-
-    return Lazy(make)
-
-
-class Lazy(MutableMapping):
-    """A mapping that is made when it is first looked into, so that importing the package stays cheap."""
-
-    def __init__(self, make):
-        self.make = make
-
-    @cached_property
-    def made(self):
-        return self.make()
-
-    def __getitem__(self, name):
-        return self.made[name]
-
-    def __setitem__(self, name, value):
-        self.made[name] = value
-
-    def __delitem__(self, name):
-        del self.made[name]
-
-    def __iter__(self):
-        return iter(self.made)
-
-    def __len__(self):
-        return len(self.made)
-
-    def __or__(self, other):
-        return self.made | dict(other)
-
-    def __repr__(self):
-        return f"<{len(self)}: {', '.join(self)}>"

@@ -12,8 +12,8 @@ from textwrap import wrap
 import numpy as np
 
 from attention_ref.errors import OptionError
-from attention_ref.op.op import did_you_mean
 from attention_ref.op.progress import watched
+from attention_ref.op.suggest import did_you_mean
 from attention_ref.oracle.bounds import number_formats, precision
 from attention_ref.oracle.cases.case import Inputs, build
 from attention_ref.oracle.cases.select import select

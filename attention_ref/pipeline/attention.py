@@ -1,11 +1,18 @@
 """`ar.attention`: any rule with every option, and what it returns."""
 
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from attention_ref.errors import OptionError, ShapeError
+from attention_ref.masks import Mask
 from attention_ref.op.arrays import shown
-from attention_ref.pipeline.options import INTERNAL
-from attention_ref.pipeline.rule import find
+from attention_ref.op.protocol import OpModule
+from attention_ref.pipeline.options import INTERNAL, Align, Dropout, EmptyRow, Normalizer, Tile, Window
+from attention_ref.pipeline.rule import Rule, find
 
 
 class Attended:
@@ -16,17 +23,28 @@ class Attended:
     a copy.
     """
 
-    def __init__(self, rule, value, tape):
+    o: np.ndarray
+    alpha: Any  # an array; None in tiles. Not "array | None", which every reader of a.alpha[0] would have to narrow
+    lse: Any  # an array; None where the normalizer has none
+    tape: dict[str, np.ndarray]
+
+    def __init__(self, rule: Rule, value: tuple, tape: dict[str, Any]):
         self.rule = rule
         self.o, self.alpha, self.lse = value
         self._tape = tape  # all that backward needs
         self.tape = {name: x for name, x in tape.items() if isinstance(x, np.ndarray)}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         alpha = "in tiles" if self.alpha is None else f"alpha {self.alpha.shape}"
         return f"<Attended by {self.rule.name}: o {self.o.shape}, {alpha}>"
 
-    def backward(self, do=None, dlse=None, dalpha=None, out=None):
+    def backward(
+        self,
+        do: npt.ArrayLike | None = None,
+        dlse: npt.ArrayLike | None = None,
+        dalpha: npt.ArrayLike | None = None,
+        out: Mapping[str, np.ndarray] | None = None,
+    ) -> dict[str, np.ndarray]:
         """The gradient of every floating-point input, by name.
 
         >>> import numpy as np
@@ -46,7 +64,7 @@ class Attended:
             grads[name] = written(self.rule.name, name, array, grads.get(name))
         return grads
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """What is pickled and copied: an executor stays behind."""
         state = self.__dict__.copy()
         if "executor" in self._tape:
@@ -55,35 +73,35 @@ class Attended:
 
 
 def attention(
-    q,
-    k,
-    v,
-    rule="scaled_dot",
+    q: npt.ArrayLike,
+    k: npt.ArrayLike,
+    v: npt.ArrayLike,
+    rule: str | Rule | OpModule = "scaled_dot",
     *,
-    allowed=None,
-    causal=False,
-    window=None,
-    align=None,
-    q_lengths=None,
-    k_lengths=None,
-    q_segments=None,
-    k_segments=None,
-    bias=None,
-    alibi_slopes=None,
-    relative_table=None,
-    relative_max_distance=128,
-    relative_bidirectional=True,
-    scale=None,
-    softcap=None,
-    sink=None,
-    dropout=None,
-    normalize=None,
-    empty_row="zero",
-    tile=None,
-    executor=None,
-    out=None,
-    **params,
-):
+    allowed: npt.ArrayLike | Mask | None = None,
+    causal: bool = False,
+    window: Window | None = None,
+    align: Align | None = None,
+    q_lengths: npt.ArrayLike | None = None,
+    k_lengths: npt.ArrayLike | None = None,
+    q_segments: npt.ArrayLike | None = None,
+    k_segments: npt.ArrayLike | None = None,
+    bias: npt.ArrayLike | None = None,
+    alibi_slopes: npt.ArrayLike | None = None,
+    relative_table: npt.ArrayLike | None = None,
+    relative_max_distance: int = 128,
+    relative_bidirectional: bool = True,
+    scale: npt.ArrayLike | None = None,
+    softcap: npt.ArrayLike | None = None,
+    sink: npt.ArrayLike | None = None,
+    dropout: Dropout | None = None,
+    normalize: Normalizer | None = None,
+    empty_row: EmptyRow = "zero",
+    tile: Tile | None = None,
+    executor: Executor | None = None,
+    out: np.ndarray | None = None,
+    **params: npt.ArrayLike,
+) -> Attended:
     """Attention by a rule's name (or a `Rule`), with every option; the rule's own parameters come by name.
 
     >>> import numpy as np
@@ -105,7 +123,7 @@ def attention(
 
     Args:
         q, k, v: [... i d], [... j d] and [... j e]; k and v may have fewer heads, in groups
-        rule: a name in `ar.rules`, or a `Rule`
+        rule: a name in `ar.rules`, a `Rule`, or a module of your own with the four names
         allowed: a boolean array that broadcasts to [... i j], or a mask of `ar.masks`; True = may attend
         causal: key j is allowed if j <= i + offset
         window: (left, right): i + offset - left <= j <= i + offset + right, None = unlimited
@@ -130,10 +148,10 @@ def attention(
         out: an array, such as a `numpy.memmap`, that o is written into
         params: the rule's own parameters, such as `w_q` of "additive"
     """
-    rule = find(rule)
+    the_rule = find(rule)
     for name in set(INTERNAL) & set(params):
-        raise rule.unknown(name)
-    inputs = {
+        raise the_rule.unknown(name)
+    inputs: dict[str, Any] = {
         "q": q,
         "k": k,
         "v": v,
@@ -160,10 +178,10 @@ def attention(
         "executor": executor,
         "out": out,
     }
-    return attend(rule, inputs | params)
+    return attend(the_rule, inputs | params)
 
 
-def attend(rule, inputs):
+def attend(rule: Rule, inputs: dict[str, Any]) -> Attended:
     """What a rule gives for inputs and options by name; o is written into out=, if it was given."""
     try:
         value, tape = rule.forward(**inputs)
@@ -178,7 +196,7 @@ def attend(rule, inputs):
     return Attended(rule, value, tape)
 
 
-def written(owner, name, array, value):
+def written(owner: str, name: str, array: np.ndarray, value: np.ndarray | None) -> np.ndarray:
     """The value in the array given for it, if it is not already there."""
     if value is None:
         raise OptionError(f"{owner}: out= names {name!r}, which has no gradient")

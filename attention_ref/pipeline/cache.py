@@ -3,15 +3,19 @@
 Every function returns new arrays and writes into none.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.layer import merge as merging
 from attention_ref.op.arrays import as_array, fits
 
 
-def append(cache, new):
-    """A growing cache [... j d] with the new positions behind it; `cache=None` starts one.
+def append(cache: npt.ArrayLike | None, new: npt.ArrayLike) -> np.ndarray:
+    """A growing cache [... j d] with the new positions after it; `cache=None` starts one.
 
     >>> import numpy as np
     >>> import attention_ref as ar
@@ -26,8 +30,8 @@ def append(cache, new):
     return np.concatenate([cache, new], axis=-2)
 
 
-def write(cache, new, lengths):
-    """(cache, lengths) of a static cache [... n d] after the new positions [... t d] were put behind the valid ones.
+def write(cache: npt.ArrayLike, new: npt.ArrayLike, lengths: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """(cache, lengths) of a static cache [... n d] after the new positions [... t d] were put after the valid ones.
 
     `lengths` counts the valid positions, over the leading axes by broadcasting.
 
@@ -54,11 +58,11 @@ def write(cache, new, lengths):
     return cache, end
 
 
-def gather(pages, table):
+def gather(pages: npt.ArrayLike, table: npt.ArrayLike) -> np.ndarray:
     """The contiguous keys or values [b h n·page d] of a paged cache [p h page d] by a block table [b n].
 
-    The whole batch shares the pool of pages; the table says which pages make up each sequence, in order, with -1 behind
-    the last. Give `k_lengths` to attention, so that nobody attends to what lies behind a sequence.
+    The whole batch shares the pool of pages; the table says which pages make up each sequence, in order, with -1 after
+    the last. Give `k_lengths` to attention, so that nobody attends to what lies after a sequence.
 
     >>> import numpy as np
     >>> import attention_ref as ar
@@ -79,7 +83,7 @@ def gather(pages, table):
     return joined.reshape(batch, heads, n * page, d)
 
 
-def merge(parts):
+def merge(parts: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]) -> tuple[np.ndarray, np.ndarray]:
     """(o, lse) of attention over all keys, from the (o, lse) of attention over each part of them.
 
     `ar.ops["layer.merge"]` is the same with a backward.
@@ -97,14 +101,14 @@ def merge(parts):
     return merging.forward(o, lse)[0]
 
 
-def split(parts):
+def split(parts: Iterable[Any]) -> Any:
     pairs = list(parts)
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise ShapeError("cache.merge takes a sequence of pairs (o, lse), at least one")
     return zip(zip(*pairs, strict=True), (-3, -2), strict=True)
 
 
-def entries(function, name, value):
+def entries(function: str, name: str, value: Any) -> np.ndarray:
     array = as_array(f"cache.{function}", name, value)
     if array.dtype.kind != "f":
         raise OptionError(f"cache.{function}: {name} must be floating-point; got dtype {array.dtype}")
@@ -113,7 +117,7 @@ def entries(function, name, value):
     return array
 
 
-def continued(function, cache, new):
+def continued(function: str, cache: Any, new: np.ndarray) -> np.ndarray:
     """The cache, if the new positions fit it: only their number may differ."""
     cache = entries(function, "cache", cache)
     if cache.dtype != new.dtype:
@@ -127,7 +131,7 @@ def continued(function, cache, new):
     return cache
 
 
-def counts(function, name, values, low=0):
+def counts(function: str, name: str, values: Any, low: int = 0) -> np.ndarray:
     array = as_array(f"cache.{function}", name, values)
     if array.dtype.kind not in "iu" or (array.size and array.min() < low):
         least = f", least {array.min()}" if array.dtype.kind in "iu" and array.size else ""

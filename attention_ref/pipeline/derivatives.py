@@ -1,10 +1,19 @@
 """Forward mode and second order of any op, or of any rule by its name, by complex step."""
 
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
 from attention_ref.op import autograd
+from attention_ref.op.op import Op
+from attention_ref.op.protocol import OpModule
 from attention_ref.pipeline.rule import find, is_rule
 
+Inputs: TypeAlias = Mapping[str, Any]
 
-def jvp(op, inputs, tangents):
+
+def jvp(op: str | Op | OpModule, inputs: Inputs, tangents: Inputs) -> Any:
     """The derivative of the value along `tangents`, to machine precision; what is not named there stands still.
 
     >>> import attention_ref as ar
@@ -19,7 +28,7 @@ def jvp(op, inputs, tangents):
     return autograd.jvp(named(op), inputs, tangents)
 
 
-def hvp(op, inputs, cotangent, tangents):
+def hvp(op: str | Op | OpModule, inputs: Inputs, cotangent: Any, tangents: Inputs) -> dict[str, np.ndarray]:
     """The derivative along `tangents` of every gradient that `backward(cotangent)` gives: double backward.
 
     >>> import attention_ref as ar
@@ -36,5 +45,5 @@ def hvp(op, inputs, cotangent, tangents):
     return autograd.hvp(named(op), inputs, cotangent, tangents)
 
 
-def named(op):
+def named(op: Any) -> Op:
     return find(op) if isinstance(op, str) or is_rule(op) else op

@@ -1,11 +1,15 @@
 """Attention in a low precision: the pipeline with chosen stages rounded, as a correct kernel would round them."""
 
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
 import numpy as np
 
 from attention_ref.errors import OptionError
 from attention_ref.op.arrays import NARROW
-from attention_ref.pipeline.attention import attend
-from attention_ref.pipeline.rule import find
+from attention_ref.op.protocol import OpModule
+from attention_ref.pipeline.attention import Attended, attend
+from attention_ref.pipeline.rule import Rule, find
 
 STAGES = (
     *("q", "k", "v", "bias", "score", "scaled", "capped", "biased", "masked", "alpha", "dropped", "o", "lse"),
@@ -19,21 +23,23 @@ KNOWN = "try bfloat16, float16, float8_e4m3fn or float8_e5m2"
 class Rounding:
     """Round to a narrow dtype and back, after the stages named; an infinity stays one, also where a dtype has none."""
 
-    def __init__(self, dtype, stages=KERNEL):
+    def __init__(self, dtype: str, stages: str | Sequence[str] = KERNEL):
         self.dtype = narrow_dtype(dtype)
         self.stages = (stages,) if isinstance(stages, str) else tuple(stages)
         for stage in self.stages:
             if stage not in STAGES:
                 raise OptionError(f"emulate: there is no stage {stage!r}; the stages are {', '.join(STAGES)}")
 
-    def __call__(self, name, x):
+    def __call__(self, name: str, x: np.ndarray) -> np.ndarray:
         if name not in self.stages:
             return x
         with np.errstate(all="ignore"):
             return np.where(np.isinf(x), x, x.astype(self.dtype).astype(x.dtype))
 
 
-def emulate(dtype, stages=KERNEL, compute="float32"):
+def emulate(
+    dtype: str, stages: str | Sequence[str] = KERNEL, compute: Literal["float32", "float64"] = "float32"
+) -> Callable[..., Attended]:
     """A function like `ar.attention` that gives what a correct kernel in low precision would give.
 
     >>> import attention_ref as ar
@@ -55,7 +61,7 @@ def emulate(dtype, stages=KERNEL, compute="float32"):
     if compute not in COMPUTE:
         raise OptionError(f"emulate: compute must be {' or '.join(COMPUTE)}; got {compute!r}")
 
-    def emulated(q, k, v, rule="scaled_dot", **options):
+    def emulated(q: Any, k: Any, v: Any, rule: str | Rule | OpModule = "scaled_dot", **options: Any) -> Attended:
         rule = find(rule)
         inputs = {"q": q, "k": k, "v": v} | options
         floating = {name for name, argument in rule.arguments.items() if argument.kind == "float"}
@@ -65,7 +71,7 @@ def emulate(dtype, stages=KERNEL, compute="float32"):
     return emulated
 
 
-def narrowed(x, compute):
+def narrowed(x: Any, compute: str) -> Any:
     """In `compute` what is floating-point; attention itself looks after the rest."""
     if x is None or isinstance(x, (int, float)):
         return x
@@ -73,7 +79,7 @@ def narrowed(x, compute):
     return array.astype(compute) if array.dtype.kind == "f" or array.dtype.name.startswith(NARROW) else x
 
 
-def narrow_dtype(name):
+def narrow_dtype(name: str) -> np.dtype:
     if name in ("float16", "float32"):
         return np.dtype(name)
     if not str(name).startswith(NARROW):

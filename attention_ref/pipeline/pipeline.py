@@ -14,9 +14,10 @@ from attention_ref.errors import OptionError
 from attention_ref.layer import dropout, weighted_sum
 from attention_ref.op.arrays import all_finite, finite, select
 from attention_ref.op.arrays import shown as brief
-from attention_ref.op.op import did_you_mean, reference
+from attention_ref.op.op import reference
 from attention_ref.op.protocol import optional
 from attention_ref.op.signature import Signature
+from attention_ref.op.suggest import did_you_mean
 from attention_ref.pipeline.heads import grouped
 from attention_ref.pipeline.options import DEFAULTS, check_options
 from attention_ref.pipeline.place import FILL, Place, empty_rows

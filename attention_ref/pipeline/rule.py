@@ -1,13 +1,18 @@
 """Attention rules: ops whose results are o, alpha and lse, and which take every option of `ar.attention`."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from attention_ref import score as scores
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.masks import Mask
 from attention_ref.op.arrays import as_array, fits, shown
-from attention_ref.op.op import Lazy, Op, did_you_mean, modules, reference, referred, where_written
-from attention_ref.op.protocol import is_op, optional
+from attention_ref.op.op import Op, reference, referred
+from attention_ref.op.protocol import OpModule, is_op, optional
+from attention_ref.op.registry import Lazy, modules, where_written
+from attention_ref.op.suggest import did_you_mean
 from attention_ref.pipeline.heads import groups
 from attention_ref.pipeline.options import DEFAULTS, INTERNAL, given_options
 from attention_ref.pipeline.pipeline import Pipeline
@@ -19,7 +24,7 @@ class OpWithOptions(Op):
     internal = INTERNAL
     left_out = ("alpha", "lse")
 
-    def __init__(self, name, module):
+    def __init__(self, name: str, module: Any):
         super().__init__(name, module)
         self.options = DEFAULTS
 
@@ -35,7 +40,7 @@ class OpWithOptions(Op):
             inputs |= {"allowed": None, "mask": inputs["allowed"]}
         return given_options(inputs)
 
-    def example(self, *args, **kwargs):
+    def example(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As for any op, with options under their public names."""
         inputs = super().example(*args, **kwargs)
         p = inputs.pop("dropout_p", None)
@@ -47,7 +52,7 @@ class Rule(OpWithOptions):
 
     module: Pipeline
 
-    def __init__(self, name, module):
+    def __init__(self, name: str, module: Any):
         super().__init__(name, Pipeline(module))
 
     def __reduce__(self):
@@ -73,7 +78,7 @@ class Rule(OpWithOptions):
                 leads[few] = (*leads[few][:-1], leads["q"][-1])
         return self.signature.bind(self.name, {name: x.shape for name, x in given.items()}, leads)
 
-    def backward(self, dvalue, /, **tape):
+    def backward(self, dvalue: Any, /, **tape: Any) -> dict[str, np.ndarray]:
         """As for any op; a gradient is rounded, if at all, once it is summed."""
         out = tape.get("out") or {}
         for name, array in out.items():
@@ -103,13 +108,13 @@ def loaded_rule(kind, name, module):
     return kind(name, referred(module))
 
 
-def rules_in(package, path):
+def rules_in(package: str, path: Iterable[str]) -> dict[str, Rule]:
     """The rules of a package of scores, sorted by where they are written: the documents' first, in their order."""
     made = [Rule(name, m) for name, m in modules(package, path).items() if is_rule(m)]
     return {rule.name: rule for rule in sorted(made, key=where_written)}
 
 
-def is_rule(module):
+def is_rule(module: Any) -> bool:
     """A module with a score of its own, or with the name of another rule's."""
     return is_op(module) or bool(optional(module, "SCORE"))
 
@@ -117,7 +122,7 @@ def is_rule(module):
 rules = Lazy(lambda: rules_in(scores.__name__, scores.__path__))
 
 
-def find(rule):
+def find(rule: str | Rule | OpModule) -> Rule:
     """The rule of this name; or the rule itself, made of a module or an object that has a score's four names."""
     if isinstance(rule, Rule):
         return rule
@@ -128,7 +133,7 @@ def find(rule):
     raise OptionError(f"there is no rule {shown(rule)}{did_you_mean(rule, rules)}")
 
 
-def own_rule(module):
+def own_rule(module: Any) -> Rule:
     """A rule of the user's own; its name is the last part of the module's, or the class's."""
     name = getattr(module, "__name__", type(module).__name__)
     return Rule(name.rpartition(".")[2], module)

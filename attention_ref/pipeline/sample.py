@@ -1,15 +1,22 @@
 """`ar.sample`: exact answers for some queries and some keys of a problem too large to be answered whole."""
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from attention_ref.errors import OptionError
 from attention_ref.op.op import owned
-from attention_ref.pipeline.options import check_options
-from attention_ref.pipeline.rule import find
+from attention_ref.op.protocol import OpModule
+from attention_ref.pipeline.options import AttentionOptions, check_options
+from attention_ref.pipeline.rule import Rule, find
 from attention_ref.pipeline.tiled import execute
 from attention_ref.pipeline.tiled.problem import Problem, refusal
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 ROWS = 1024
 
@@ -27,7 +34,19 @@ class Sampled:
     dv: np.ndarray | None = None
 
 
-def sample(q, k, v, do=None, dlse=None, rule="scaled_dot", *, rows=(), keys=(), executor=None, **options):
+def sample(
+    q: npt.ArrayLike,
+    k: npt.ArrayLike,
+    v: npt.ArrayLike,
+    do: npt.ArrayLike | None = None,
+    dlse: npt.ArrayLike | None = None,
+    rule: str | Rule | OpModule = "scaled_dot",
+    *,
+    rows: npt.ArrayLike = (),
+    keys: npt.ArrayLike = (),
+    executor: Executor | None = None,
+    **options: "Unpack[AttentionOptions]",
+) -> Sampled:
     """Exact o, lse and dq for the queries `rows`, and dk and dv for the keys `keys`, without computing the rest.
 
     A query needs all the keys that it may attend to. A key needs all the queries that may attend to it, and these all
@@ -58,12 +77,12 @@ def sample(q, k, v, do=None, dlse=None, rule="scaled_dot", *, rows=(), keys=(), 
         if reason:
             raise OptionError(f"{reason}; take ar.attention")
         problem = Problem(rule.module, whole, tile, keeps=False)
-        rows, keys = chosen("rows", rows, problem.place.queries), chosen("keys", keys, problem.place.keys)
-        answers = at_rows(problem, rows, do, dlse, executor) | at_keys(problem, keys, do, dlse, executor)
-    return Sampled(rows, keys, **answers)
+        at_row, at_key = chosen("rows", rows, problem.place.queries), chosen("keys", keys, problem.place.keys)
+        answers = at_rows(problem, at_row, do, dlse, executor) | at_keys(problem, at_key, do, dlse, executor)
+    return Sampled(at_row, at_key, **answers)
 
 
-def at_rows(problem, rows, do, dlse, executor):
+def at_rows(problem: Problem, rows: np.ndarray, do: Any, dlse: Any, executor: Any) -> dict[str, Any]:
     if not rows.size:
         return {}
     part = problem.chosen(rows=rows)
@@ -72,14 +91,16 @@ def at_rows(problem, rows, do, dlse, executor):
     return {"o": saved["o"], "lse": saved.get("lse"), "dq": execute.backward(part, executor)["q"]}
 
 
-def at_keys(problem, keys, do, dlse, executor):
+def at_keys(problem: Problem, keys: np.ndarray, do: Any, dlse: Any, executor: Any) -> dict[str, Any]:
     if not keys.size:
         return {}
     _, _, grads = through_keys(problem, keys, do, dlse, executor)
     return {"dk": grads["k"], "dv": grads["v"]}
 
 
-def through_keys(problem, keys, do, dlse, executor):
+def through_keys(
+    problem: Problem, keys: np.ndarray, do: Any, dlse: Any, executor: Any
+) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
     """(the queries that reach these keys, what forward gives for them, the gradients through both)"""
     rows = seeing(problem, keys)
     part = problem
@@ -89,7 +110,7 @@ def through_keys(problem, keys, do, dlse, executor):
     return rows, saved, execute.backward(part.chosen(keys=keys).with_saved(saved, do, dlse), executor)
 
 
-def seeing(problem, keys):
+def seeing(problem: Problem, keys: np.ndarray) -> np.ndarray:
     """The queries that may attend to one of these keys, or whose row `empty_row` fills, which reaches every key."""
     place = problem.place
     if place.mask is None or "empty_row" in problem.options:
@@ -102,7 +123,7 @@ def seeing(problem, keys):
     return np.concatenate(found) if found else np.arange(0)
 
 
-def chosen(name, index, size):
+def chosen(name: str, index: Any, size: int) -> np.ndarray:
     """Indices as an array, each from 0 to size - 1."""
     index = np.asarray(index)
     if index.size == 0:

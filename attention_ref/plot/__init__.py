@@ -1,4 +1,4 @@
-"""Heatmaps of alpha that do not lie. Matplotlib is imported here and nowhere else; pyplot nowhere.
+"""Heatmaps of alpha that do not lie. Matplotlib is imported here and nowhere else, pyplot nowhere.
 
 Functions for one matrix take `ax` and return it; functions for several take `figure` and return (figure, axes).
 Without one, they make a figure. Nothing is shown or set globally; `save` writes a figure.

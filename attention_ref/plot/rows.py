@@ -1,78 +1,95 @@
 """One query's weights as bars."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from attention_ref.plot.describe import named, who
+from attention_ref.plot.describe import checked_labels, name_with_label
 from attention_ref.plot.drawing import checks
-from attention_ref.plot.drawing.cells import room
-from attention_ref.plot.drawing.figures import own_axes, tell
-from attention_ref.plot.drawing.labels import Labels, label_axis, literal
+from attention_ref.plot.drawing.cells import cells_that_fit
+from attention_ref.plot.drawing.figures import own_axes, set_alt_text
+from attention_ref.plot.drawing.labels import Labels, label_axis, make_literal
 from attention_ref.plot.drawing.legend import LOOKS, put_legend
+from attention_ref.plot.drawing.look import RowCheck, TickLabels
 from attention_ref.plot.drawing.reduction import make_grid
 from attention_ref.plot.drawing.row_sums import check_rows as check_row_sums
-from attention_ref.plot.drawing.states import LEAK, NAMES, SEEN
+from attention_ref.plot.drawing.states import COLORED, LEAK, NAMES
 
-BAR = "#2b6cb0"
+BAR = "#2b6cb0"  # a blue with contrast 5 on white
+MANY_KEYS = 200  # from here on the gap between two bars would be less than a pixel, so there is none
 
 
 def rows(
-    alpha, index, *, query_labels=None, key_labels=None, allowed=None, ax=None, title=None, xticklabels="auto",
-    check_rows="warn", legend=True,
-):  # fmt: skip
-    """One query's weights, a bar for each key, from 0 to 1; masked keys are hatched, NaN and dead rows told apart."""
+    alpha: npt.ArrayLike,
+    index: int,
+    *,
+    query_labels: Sequence[str] | None = None,
+    key_labels: Sequence[str] | None = None,
+    allowed: npt.ArrayLike | None = None,
+    ax: Axes | None = None,
+    title: str | None = None,
+    xticklabels: TickLabels = "auto",
+    check_rows: RowCheck = "warn",
+    legend: bool = True,
+) -> Axes:
+    """One query's weights, a bar for each key, from 0 to 1; masked keys, NaN and an empty row are hatched."""
     values = checks.numbers("rows", alpha, ("query", "key"))
     index = checks.index("rows", "index", index, len(values), "queries")
-    labels = named("rows", values.shape, query_labels, key_labels)
-    allowed = checks.boolean("rows", allowed, values.shape)
-    one = slice(index, index + 1)
-    ax = own_axes("rows", ax, (4, values.shape[1]), square=False)
-    limits = room(ax, (1, values.shape[1]), square=False, max_cells=values.shape[1])
-    grid = make_grid(values[one], None if allowed is None else allowed[one], limits=limits)
+    keys = values.shape[1]
+    labels = checked_labels("rows", values.shape, query_labels, key_labels)
+    masks = checks.boolean("rows", allowed, values.shape)
+    ax = own_axes("rows", ax, (4, keys), square=False)  # as high as a matrix of four queries
+    limits = cells_that_fit(ax, (1, keys), square=False, max_cells=keys)
+    query = slice(index, index + 1)
+    grid = make_grid(values[query], None if masks is None else masks[query], limits=limits)
     wrong = check_row_sums("rows", {f"query {index}": grid}, values.dtype, check_rows)
     state, block = grid.states[0], grid.block[1]
-    drawn = np.flatnonzero(np.isin(state, (SEEN, LEAK)))
-    width = block if block > 1 or values.shape[1] >= 200 else 0.8
-    ax.bar(drawn * block + (block - 1) / 2, grid.values[0, drawn], width=width, color=BAR, linewidth=0)
+    colored = np.flatnonzero(np.isin(state, COLORED))
+    width = block if block > 1 or keys >= MANY_KEYS else 0.8
+    ax.bar(colored * block + (block - 1) / 2, grid.values[0, colored], width=width, color=BAR, linewidth=0)
     patches = mark_states(ax, state, block)
     reduced = f"each bar: the largest of {block} keys" if block > 1 else ""
-    top = grid.peak[0] if grid.peak else 0.0
-    ax.set_xlim(-0.5, values.shape[1] - 0.5)
-    ax.set_ylim(min(0.0, 1.05 * grid.low) if np.isfinite(grid.low) else 0.0, max(1.0, 1.05 * top))
-    label_axis("rows", ax.xaxis, labels[1], values.shape[1], xticklabels)
-    ax.set(xlabel="\n".join(filter(None, ["key (j)", reduced, wrong])), ylabel="weight α")
+    ax.set_xlim(-0.5, keys - 0.5)
+    ax.set_ylim(0, 1)
+    sentence = "no weights"
+    if grid.peak:
+        # weights outside 0 to 1 are wrong, and must be seen: a twentieth more than they need
+        ax.set_ylim(min(0.0, 1.05 * grid.low), max(1.0, 1.05 * grid.peak.value))
+        strongest = name_with_label("key", labels[1], grid.peak.column)
+        sentence = f"the largest weight is {grid.peak.value:.3g} on {strongest}"
+    label_axis("rows", ax.xaxis, labels[1], keys, xticklabels)
+    ax.set(xlabel="\n".join(note for note in ("key (j)", reduced, wrong) if note), ylabel="weight α")
     name_query(ax, index, labels[0], title)
     if legend:
         put_legend(ax, patches)
-    most = f"the largest weight is {top:.3g} on {who('key', labels[1], -grid.peak[2])}" if grid.peak else "no weights"
-    return tell(ax, f"Weights of {who('query', labels[0], index)} over {values.shape[1]} keys: {most}.")
+    return set_alt_text(ax, f"Weights of {name_with_label('query', labels[0], index)} over {keys} keys: {sentence}.")
 
 
-def mark_states(ax, state, block=1):
-    """Hatch the columns of keys that are masked, dead, NaN or leaking; the patches for the legend."""
+def mark_states(ax: Axes, state: np.ndarray, block: int = 1) -> list[Patch]:
+    """Hatch the columns of keys that have no bar, or a leak; the patches for the legend."""
     patches = []
     for kind, look in LOOKS.items():
         columns = np.flatnonzero(state == kind)
         if columns.size:
             breaks = np.flatnonzero(np.diff(columns) > 1) + 1
+            zorder = 1.5 if kind == LEAK else 0.5  # a leak has a bar, which must not hide the hatch
             for run in np.split(columns, breaks):
-                ax.axvspan(
-                    run[0] * block - 0.5,
-                    (run[-1] + 1) * block - 0.5,
-                    linewidth=0,
-                    zorder=0.5 if kind != LEAK else 1.5,
-                    **look,
-                )
+                left, right = run[0] * block - 0.5, (run[-1] + 1) * block - 0.5
+                ax.axvspan(left, right, linewidth=0, zorder=zorder, **look)
             patches.append(Patch(label=NAMES[kind], linewidth=0.5, **look))
     return patches
 
 
-def name_query(ax, index, query_labels, title):
+def name_query(ax: Axes, index: int, query_labels: Any, title: str | None) -> None:
     if title is not None:
         ax.set_title(title)
         return
-    text = f"query {index}"
-    labels = Labels("rows", query_labels, index + 1 if query_labels is None else len(query_labels))
-    if labels.tokens:
-        text += f": {labels[index]}"
-    literal(ax.set_title(text), labels.fonts)
+    if query_labels is None:
+        ax.set_title(f"query {index}")
+        return
+    labels = Labels("rows", query_labels, len(query_labels))
+    make_literal(ax.set_title(f"query {index}: {labels[index]}"), labels.fonts)

@@ -5,10 +5,10 @@ from matplotlib.gridspec import GridSpec
 
 from attention_ref.errors import OptionError, ShapeError
 from attention_ref.pipeline.recorder import Reverse
-from attention_ref.plot.describe import describe_grid, named
+from attention_ref.plot.describe import checked_labels, describe_grid
 from attention_ref.plot.drawing import checks, colors
-from attention_ref.plot.drawing.cells import add_colorbar, draw_cells, room
-from attention_ref.plot.drawing.figures import own_figure, tell
+from attention_ref.plot.drawing.cells import add_colorbar, cells_that_fit, draw_cells
+from attention_ref.plot.drawing.figures import own_figure, set_alt_text
 from attention_ref.plot.drawing.labels import label_axes
 from attention_ref.plot.drawing.legend import handles, put_legend
 from attention_ref.plot.drawing.reduction import make_grid
@@ -33,7 +33,7 @@ def pipeline(
     scores = [name for name in panels if name in SCORES]
     alpha = panels["alpha"]
     allowed = allowed_in(tape, alpha, index)
-    labels = named("pipeline", alpha.shape, query_labels, key_labels)
+    labels = checked_labels("pipeline", alpha.shape, query_labels, key_labels)
     row = checks.index("pipeline", "row", row, len(alpha), "queries")
     axes, figure = row_of_axes("pipeline", figure, len(panels) + (allowed is not None) + 1, alpha.shape)
     order = [name for name in scores if name != "masked"] + ["allowed", "masked"] * (allowed is not None)
@@ -157,7 +157,7 @@ def draw_scores(where, matrices, labels, max_cells):
     """The score matrices on one scale, each with the colorbar of that scale."""
     kinds = ["scores" if name in ("biased", "masked") else "plain" for name, _ in where]
     grids = [
-        make_grid(matrix, kind=kind, limits=room(ax, matrix.shape, True, max_cells), how="extreme")
+        make_grid(matrix, kind=kind, limits=cells_that_fit(ax, matrix.shape, True, max_cells), how="extreme")
         for (_, ax), matrix, kind in zip(where, matrices, kinds, strict=True)
     ]  # fmt: skip
     norm = colors.zero_centered("pipeline", grids)
@@ -167,4 +167,4 @@ def draw_scores(where, matrices, labels, max_cells):
         ax.set(title=SCORES[name], ylabel="query (i)", xlabel="\n".join(filter(None, ["key (j)", grid.note])))
         add_colorbar(ax, image, norm, [grid], "score")
         put_legend(ax, handles([grid], colors.SIGNED, norm))
-        tell(ax, describe_grid(grid, labels, title=SCORES[name]))
+        set_alt_text(ax, describe_grid(grid, labels, title=SCORES[name]))

@@ -1,5 +1,5 @@
 """Scores: how well a query fits a key, one rule a file."""
 
-from attention_ref.op.op import discover
+from attention_ref.op.registry import discover
 
 ops = discover(__name__, __path__)

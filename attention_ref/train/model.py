@@ -6,7 +6,7 @@ from attention_ref.errors import OptionError
 from attention_ref.mechanism import decoder as decoding
 from attention_ref.mechanism import gru_encoder, mechanisms
 from attention_ref.mechanism.seq2seq_loss import GRU, LOOKS
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 from attention_ref.train.batch import END, padded
 
 LOSS = mechanisms["seq2seq_loss"]

@@ -233,3 +233,53 @@ def test_a_batch_axis_needs_a_choice(tmp_path, capsys):
     assert main(["plot", str(tmp_path / "a.npz"), "--layer", "0", "--heads", "0"]) == 2
     assert "--batch" in capsys.readouterr().err
     assert main(["plot", str(tmp_path / "a.npz"), "--batch", "2", "--layer", "0", "--heads", "0"]) == 0
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (3, 0, 4), (0, 2, 4, 4)])
+@pytest.mark.parametrize("output", [[], ["-o", "a.png"]], ids=["text", "picture"])
+def test_a_matrix_without_rows_is_refused(shape, output, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.zeros(shape))
+    assert main(["plot", "a.npy", *output]) == 2
+    assert capsys.readouterr().err == f"attention-ref: the weights have shape {shape}: there is nothing to draw\n"
+
+
+def test_a_matrix_of_nan_has_no_row_that_sums_to_one(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.full((3, 3), np.nan))
+    assert main(["plot", str(tmp_path / "a.npy")]) == 0
+    out = capsys.readouterr().out
+    assert "3 of 3 rows hold NaN or ∞. No row has weights that could sum to 1." in out
+    assert "sums to 1" not in out
+
+
+ESCAPE = "\x1b[2J"
+
+
+def test_no_escape_of_a_strangers_reaches_the_terminal(tmp_path, capsys):
+    """Tokens, names of arrays and of files are theirs; the terminal obeys none of them."""
+    tokens = tmp_path / "tokens.txt"
+    tokens.write_text(f"a{ESCAPE}\nb\u202e\n", encoding="utf-8")
+    evil = tmp_path / f"w{ESCAPE}.npz"
+    np.savez(evil, **{f"a{ESCAPE}": np.eye(2), f"b{ESCAPE}": np.eye(3)})
+    half = tmp_path / "half.npy"
+    np.save(half, np.eye(2) / 2)
+    for command in (
+        [str(half), "--tokens", str(tokens)],
+        [str(half), "--tokens", str(tokens), "--kind", "arcs", "-o", str(tmp_path / f"{ESCAPE}.png")],
+        [str(evil)],
+        [str(evil), "--name", "c"],
+        [str(evil), "--name", f"a{ESCAPE}", "--tokens", f"a{ESCAPE} b c"],
+        [str(tmp_path / f"{ESCAPE}.npy")],
+    ):
+        main(["plot", *command])
+        printed = "".join(capsys.readouterr())
+        assert printed
+        assert "\x1b" not in printed
+        assert "\u202e" not in printed
+
+
+def test_tokens_that_are_no_text_are_refused(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.eye(2))
+    (tmp_path / "tokens.txt").write_bytes(b"\xff\n\xfe\n")
+    assert main(["plot", str(tmp_path / "a.npy"), "--tokens", str(tmp_path / "tokens.txt")]) == 2
+    assert "tokens.txt: is no text in UTF-8" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
-from attention_ref.op.op import discover
+from attention_ref.op.registry import discover
 from attention_ref.pipeline.rule import rules_in
 
 DISTANCE = '''

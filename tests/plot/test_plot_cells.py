@@ -1,4 +1,4 @@
-"""What a heatmap's cells say: numbers, colors, and what is masked, dead, NaN or leaking."""
+"""What a heatmap's cells say: numbers, colors, and what is masked, in an empty row, NaN or leaking."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from attention_ref.plot.difference import compare
 from attention_ref.plot.drawing import colors
 from attention_ref.plot.drawing.cells import Number
 from attention_ref.plot.drawing.reduction import make_grid
-from attention_ref.plot.drawing.states import DEAD, LEAK, MASKED, NAMES, NAN, SEEN, classify
+from attention_ref.plot.drawing.states import EMPTY, LEAK, MASKED, NAMES, NAN, SEEN, classify
 
 rng = np.random.default_rng(7)
 
@@ -50,7 +50,7 @@ def troubled():
     alpha[6, 1] = np.inf
     alpha[1, 5] = 0.25
     kinds = np.where(allowed, SEEN, MASKED)
-    kinds[4] = DEAD
+    kinds[4] = EMPTY
     kinds[5, 2] = kinds[6, 1] = NAN
     kinds[1, 5] = LEAK
     return alpha, allowed, kinds
@@ -79,24 +79,24 @@ def test_the_states_differ_in_the_picture_and_in_gray(troubled):
     ax = plot.heatmap(alpha, allowed=allowed, check_rows="ignore", annot=False)
     image = pixels(ax.figure)[..., :3] @ (0.299, 0.587, 0.114)
     samples = {}
-    for state, (i, j) in {MASKED: (0, 3), DEAD: (4, 3), NAN: (5, 2), "zero": (3, 0)}.items():
+    for state, (i, j) in {MASKED: (0, 3), EMPTY: (4, 3), NAN: (5, 2), "zero": (3, 0)}.items():
         x0, y0 = ax.transData.transform((j - 0.4, i + 0.4))
         x1, y1 = ax.transData.transform((j + 0.4, i - 0.4))
         patch = image[len(image) - int(y1) : len(image) - int(y0), int(x0) : int(x1)]
         samples[state] = (patch.mean(), patch.std())
     assert samples["zero"][1] < 1
-    assert all(samples[state][1] > 10 for state in (MASKED, DEAD, NAN))
-    assert all(samples[state][0] - samples["zero"][0] > 60 for state in (MASKED, DEAD, NAN))
-    means = sorted(samples[state][0] for state in (MASKED, DEAD, NAN))
+    assert all(samples[state][1] > 10 for state in (MASKED, EMPTY, NAN))
+    assert all(samples[state][0] - samples["zero"][0] > 60 for state in (MASKED, EMPTY, NAN))
+    means = sorted(samples[state][0] for state in (MASKED, EMPTY, NAN))
     assert min(np.diff(means)) > 3
 
 
-def test_without_a_mask_a_row_of_zeros_is_dead_and_a_zero_is_a_zero():
+def test_without_a_mask_a_row_of_zeros_is_empty_and_a_zero_is_a_zero():
     alpha = weights(3, 5)
     alpha[1] = 0
     alpha[0] = (1, 0, 0, 0, 0)
-    assert np.array_equal(classify(alpha, None), np.array([[SEEN] * 5, [DEAD] * 5, [SEEN] * 5]))
-    assert legend_texts(plot.heatmap(alpha)) == [NAMES[DEAD], "near 0"]
+    assert np.array_equal(classify(alpha, None), np.array([[SEEN] * 5, [EMPTY] * 5, [SEEN] * 5]))
+    assert legend_texts(plot.heatmap(alpha)) == [NAMES[EMPTY], "near 0"]
 
 
 def test_without_trouble_there_is_no_legend():
@@ -105,7 +105,7 @@ def test_without_trouble_there_is_no_legend():
 
 def test_scores_that_are_minus_infinity_are_masked_and_others_not():
     s = np.array([[1.0, -np.inf, np.inf], [-np.inf, -np.inf, -np.inf]])
-    assert np.array_equal(classify(s, None, "scores"), [[SEEN, MASKED, NAN], [DEAD] * 3])
+    assert np.array_equal(classify(s, None, "scores"), [[SEEN, MASKED, NAN], [EMPTY] * 3])
 
 
 def test_a_gradient_must_be_zero_where_masked():
@@ -155,12 +155,12 @@ def test_blocks_are_the_maximum_of_ragged_parts():
     assert np.array_equal(grid.values, expected)
 
 
-@pytest.mark.parametrize(("state", "shown"), [(NAN, NAN), (LEAK, LEAK), (SEEN, SEEN), (MASKED, MASKED), (DEAD, DEAD)])
+@pytest.mark.parametrize(("state", "shown"), [(NAN, NAN), (LEAK, LEAK), (SEEN, SEEN), (MASKED, MASKED), (EMPTY, EMPTY)])
 def test_trouble_survives_reduction(state, shown):
     """One NaN or leak in a block of anything else is shown."""
     allowed = np.ones((8, 8), bool)
     alpha = np.full((8, 8), 1 / 8)
-    if state in (MASKED, DEAD):
+    if state in (MASKED, EMPTY):
         allowed[:, 0] = False
         allowed[:2] &= state == MASKED
         allowed[:2, :2] = False
@@ -281,8 +281,8 @@ def test_a_mask_shows_what_is_allowed_and_how_much():
     allowed = np.tri(4, 6, dtype=bool)
     allowed[2] = False
     ax = plot.mask(allowed)
-    assert set(hatches(ax)) == {NAMES[MASKED], NAMES[DEAD]}
-    assert legend_texts(ax) == ["allowed (may attend)", NAMES[MASKED], NAMES[DEAD]]
+    assert set(hatches(ax)) == {NAMES[MASKED], NAMES[EMPTY]}
+    assert legend_texts(ax) == ["allowed (may attend)", NAMES[MASKED], NAMES[EMPTY]]
     assert "29.2% allowed" in ax.get_xlabel()
     assert np.array_equal(ax.images[0].get_array().mask, ~allowed)
 
@@ -301,7 +301,7 @@ def test_rows_that_do_not_sum_to_one_are_reported(way, recwarn):
         plot.heatmap(columns, check_rows=way)
 
 
-def test_dead_rows_and_half_precision_sum_well_enough():
+def test_empty_rows_and_half_precision_sum_well_enough():
     alpha, allowed = causal(5, 5)
     allowed[2] = False
     alpha[2] = 0

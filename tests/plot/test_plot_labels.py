@@ -8,7 +8,7 @@ from plot_help import overlaps, pixels, tick_labels, weights
 
 from attention_ref import plot
 from attention_ref.plot.drawing import fonts
-from attention_ref.plot.drawing.labels import LONGEST, shown
+from attention_ref.plot.drawing.labels import LONGEST, visible_token
 
 WORDS = ["the", "antidisestablishmentarianism", "of", "$x$", "\n", " cat", "W" * 12, "i"]
 
@@ -24,7 +24,7 @@ def test_labels_never_overlap_and_sit_at_their_cells(n, inches, labelled):
     figure = Figure(figsize=(inches, inches), layout="constrained")
     texts = tokens(n) if labelled else None
     ax = plot.heatmap(weights(n, n), ax=figure.subplots(), query_labels=texts, key_labels=texts)
-    names = [shown(text) for text in texts] if labelled else [str(i) for i in range(n)]
+    names = [visible_token(text) for text in texts] if labelled else [str(i) for i in range(n)]
     for axis, direction in ((ax.xaxis, 0), (ax.yaxis, 1)):
         drawn = tick_labels(axis)
         assert overlaps(drawn) == []
@@ -59,11 +59,12 @@ def test_ticks_as_in_seaborn(ticks, expected):
     [
         ("plain", "plain"), (r"$\frac$", r"$\frac$"), ("$x$", "$x$"), ("a\nb", "a\\nb"), ("\t", "\\t"), (" ", "␣"),
         (" cat ", "␣cat␣"), ("a b", "a b"), ("", "''"), ("\x07", "\\x07"), ("\u200b", "\\u200b"), ("\ud800", "\\ud800"),
-        ("\u202e", "\\u202e"), ("\xa0", "\\xa0"), ("Ġthe", "Ġthe"), ("x" * 40, "x" * 15 + "…"), ("注意", "注意"),
+        ("\u202e", "\\u202e"), ("\U000e0001", "\\U000e0001"), ("\xa0", "\\xa0"), ("Ġthe", "Ġthe"),
+        ("x" * 40, "x" * 15 + "…"), ("注意", "注意"),
     ],
 )  # fmt: skip
 def test_a_token_is_shown_as_it_is(token, text):
-    assert shown(token) == text
+    assert visible_token(token) == text
     assert len(text) <= LONGEST
 
 
@@ -111,19 +112,19 @@ def test_hebrew_and_arabic_have_a_font(only_dejavu):
 def test_an_installed_font_is_found(monkeypatch):
     """A family that has a character is used after the default one, which here lacks a letter."""
     path = fonts.default_path()
-    real = fonts.charmap
-    monkeypatch.setattr(fonts, "charmap", lambda p: real(p) - {ord("ж")} if p == path else real(p))
+    real = fonts.characters
+    monkeypatch.setattr(fonts, "characters", lambda p: real(p) - {"ж"} if p == path else real(p))
     fonts.search.cache_clear()
-    found = fonts.Fonts("test", ["ж"])
+    chosen = fonts.Fonts("test", ["ж"])
     fonts.search.cache_clear()
-    assert found.lacking == frozenset()
-    assert len(found.families) == 2
-    assert ord("ж") in real(found.paths[1])
+    assert chosen.missing == frozenset()
+    assert len(chosen.families) == 2
+    assert "ж" in real(chosen.paths[1])
 
 
 def test_every_character_has_a_width():
-    found = fonts.Fonts("test", ["iW"])
-    assert 0.2 < found.width("i") < 0.4 < 0.8 < found.width("W") < 1.2
+    default = fonts.Fonts("test", ["iW"])
+    assert 0.2 < default.width("i") < 0.4 < 0.8 < default.width("W") < 1.2
 
 
 def test_tokens_stand_upright_only_where_they_must():

@@ -41,7 +41,7 @@ def test_rollout_is_the_product_and_its_rows_sum_to_one(residual):
     assert plot.rollout(alphas, residual).images[0].get_array().data == pytest.approx(share)
 
 
-def test_a_dead_query_keeps_its_own_token():
+def test_the_query_of_an_empty_row_keeps_its_own_token():
     alphas = weights(2, 2, 4, 4)
     alphas[:, :, 1] = 0
     share = plot.rollout_weights(alphas)
@@ -116,9 +116,9 @@ def test_alt_text_counts_what_is_there():
     alpha[0, 0] = np.nan
     words = plot.describe(alpha)
     assert "4 queries by 4 keys" in words
-    assert "4 of 16 cells: dead row (attends to nothing)." in words
+    assert "4 of 16 cells: empty row (attends to nothing)." in words
     assert "1 of 16 cells: NaN or ∞." in words
-    assert "Every row that attends sums to 1." in words
+    assert "1 of 4 rows holds NaN or ∞. Every other row that attends sums to 1." in words
     assert f"Query 1 attends most to key {alpha[1].argmax()} ({alpha[1].max():.2f})" in words
 
 

@@ -107,7 +107,7 @@ def test_arcs_tell_what_has_no_lines():
     alpha = np.array([[np.nan, 1, 0], [0, 0, 0], [0.5, 0, 0]])
     with pytest.warns(UserWarning, match="row 2 sums to 0.5, not 1"):
         ax = plot.arcs(list("abc"), alpha)
-    assert "no lines for 3 weights: dead row (attends to nothing), 1 weights: NaN or ∞" in ax.get_xlabel()
+    assert "no lines for 3 weights: empty row (attends to nothing), 1 weights: NaN or ∞" in ax.get_xlabel()
 
 
 def test_patches_with_nan_have_a_sum():

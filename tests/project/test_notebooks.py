@@ -8,6 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from plot_help import weights
+
+from attention_ref import plot
+from attention_ref.plot.drawing.figures import Picture
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -133,11 +138,45 @@ def test_every_stored_figure_has_its_digest(path):
                 assert set(output["metadata"]["image/png"]) == {"drawn"}
 
 
+def script(name):
+    """A module beside the notebooks."""
+    spec = importlib.util.spec_from_file_location(f"notebooks_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def executed(path, before=""):
-    spec = importlib.util.spec_from_file_location("run_notebooks", FOLDER / "run.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script.executed(path, before)
+    return script("run").executed(path, before)
+
+
+def test_the_digest_of_a_figure_changes_with_its_data_and_not_with_its_looks():
+    digest = script("digest").digest
+    alpha = weights(4, 4)
+
+    def drawn(alpha, **look):
+        return digest(plot.heatmap(alpha, check_rows="ignore", **look).figure)
+
+    assert drawn(np.eye(3)) == [[9, 3.0, pytest.approx(1 + np.cos(4) + np.cos(8), abs=1e-5)]]
+    assert drawn(alpha) == drawn(alpha.copy(), cmap="viridis", title="another", annot=False)
+    assert drawn(alpha) != drawn(alpha[:, [0, 1, 3, 2]])
+    assert drawn(alpha) != drawn(alpha + 0.001 * np.eye(4))
+    for method in ("plot", "scatter", "bar"):
+        three = []
+        for height in (1.0, 1.0, 1.5):
+            figure = Figure()
+            getattr(figure.subplots(), method)([0, 1, 2], [2.0, height, 3.0])
+            three.append(digest(figure))
+        assert three[0] == three[1] != three[2]
+        assert three[0][0][0] > 0
+
+
+def test_a_figure_gives_its_digest_to_a_notebook(monkeypatch):
+    monkeypatch.setattr(Picture, "_repr_png_", Picture._repr_png_)  # restored after the test
+    script("digest").install()
+    picture, metadata = plot.heatmap(np.eye(3)).figure._repr_png_()
+    assert picture[:4] == b"\x89PNG"
+    assert metadata["drawn"][0][:2] == [9, 3.0]
 
 
 @pytest.mark.notebooks

@@ -10,7 +10,7 @@ from attention_ref.backend import find as find_backend
 from attention_ref.backend import kind
 from attention_ref.conformance.libraries.preset import Called, Known, Preset
 from attention_ref.errors import OptionError
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 
 LIBRARIES = ("torch", "jax", "keras", "onnx", "mlx", "tinygrad", "flash_attn", "triton", "tensorflow")
 

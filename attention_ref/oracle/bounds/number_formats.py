@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attention_ref.errors import OptionError
-from attention_ref.op.op import did_you_mean
+from attention_ref.op.suggest import did_you_mean
 
 
 @dataclass(frozen=True)

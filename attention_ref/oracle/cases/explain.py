@@ -5,7 +5,7 @@ from textwrap import fill
 import numpy as np
 
 from attention_ref.errors import OptionError
-from attention_ref.op.op import closest
+from attention_ref.op.suggest import suggestion
 from attention_ref.op.words import first_line
 from attention_ref.oracle.bounds import number_formats
 from attention_ref.oracle.cases.case import build
@@ -23,7 +23,7 @@ SHOWN = 4  # numbers of an array: what fits beside its name and shape
 def explain(name, rule="scaled_dot", dtype="float32", seed=0):
     """A page on one case."""
     if name not in CASES:
-        match = closest(name, CASES)
+        match = suggestion(name, CASES)
         advice = f"did you mean {match!r}?" if match else "attention-ref cases full lists them"
         raise OptionError(f"there is no case {name!r}; {advice}")
     case, rule, fmt = CASES[name], find(rule), number_formats.find(dtype)

@@ -10,8 +10,9 @@ def draw(report, case=None, results=None, tile=None, figure=None):
 
     Each panel is the (row, column) matrix that holds the result's worst element, which is circled.
     """
-    from attention_ref import plot
+    from attention_ref.plot.difference import draw_difference
     from attention_ref.plot.drawing.figures import own_figure
+    from attention_ref.plot.drawing.look import Look
 
     run = chosen(report, case)
     worst = {c.result: c.worst for c in run.results if c.verdict == "fail" and c.worst is not None}
@@ -25,12 +26,11 @@ def draw(report, case=None, results=None, tile=None, figure=None):
     for ax in axes.flat[len(names) :]:
         ax.set_visible(False)
     for ax, name in zip(axes.flat, names, strict=False):
-        got, want, bound = (matrix(run.evidence[part][name], worst[name].index) for part in ("got", "want", "bounds"))
-        plot.difference(got, want, "score", bound=bound, tile=tile, ax=ax, title=headline(name, worst[name]))
+        got, want, bound = (matrix(run.evidence[kind][name], worst[name].index) for kind in ("got", "want", "bounds"))
+        look = Look(title=headline(name, worst[name]), vmax=None, reduce="extreme", query_axis="row", key_axis="column")
+        draw_difference(got, want, "score", bound, tile, look, ax)
         row, column = (0, 0, *worst[name].index)[-2:]
         ax.plot(column, row, "o", markersize=11, markerfacecolor="none", markeredgecolor="#ff3b30", markeredgewidth=1.8)
-        ax.set_ylabel("row")
-        ax.set_xlabel(ax.get_xlabel().replace("key (j)", "column"))
     figure.suptitle(f"{run.case}, {run.dtype}: beyond ±1 the error is larger than its bound")
     return figure, axes
 

@@ -1,30 +1,39 @@
-"""The legend of what is not a color: masked, dead, NaN, masked and yet not 0."""
+"""The hatches of cells that are not plain numbers, and their legend: masked, empty row, NaN, masked and yet not 0."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.legend import Legend
 from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 
 from attention_ref.plot.drawing import colors
-from attention_ref.plot.drawing.states import DEAD, LEAK, MASKED, NAMES, NAN
+from attention_ref.plot.drawing.reduction import Grid
+from attention_ref.plot.drawing.states import EMPTY, LEAK, MASKED, NAMES, NAN
 
+# a hatch each, so that they differ without color and in print
 LOOKS: dict[int, dict[str, Any]] = {
     MASKED: {"facecolor": colors.MASK_FILL, "edgecolor": colors.MASK_INK, "hatch": "/////"},
-    DEAD: {"facecolor": colors.DEAD_FILL, "edgecolor": colors.DEAD_INK, "hatch": "-----"},
+    EMPTY: {"facecolor": colors.EMPTY_FILL, "edgecolor": colors.EMPTY_INK, "hatch": "-----"},
     NAN: {"facecolor": colors.NAN_FILL, "edgecolor": colors.NAN_INK, "hatch": "xxxxx"},
     LEAK: {"facecolor": "none", "edgecolor": colors.LEAK_INK, "hatch": "\\\\\\\\\\"},
 }
 
+# small, and patches large enough that their hatch can be made out
 STYLE: dict[str, Any] = {
-    "fontsize": "small", "frameon": False, "borderaxespad": 0.4, "handlelength": 1.6, "handleheight": 1.1,
+    "fontsize": "small",
+    "frameon": False,
+    "borderaxespad": 0.4,
+    "handlelength": 1.6,
+    "handleheight": 1.1,
     "columnspacing": 1.2,
-}  # fmt: skip
+}
 
 
-def draw_states(ax, grid):
+def draw_states(ax: Axes, grid: Grid) -> None:
     """Hatch the cells that are not plain numbers. Masked cells show a sheet that lies under the transparent image."""
     left, right, bottom, top = grid.extent
     b, c = grid.block
@@ -33,20 +42,22 @@ def draw_states(ax, grid):
         if not where.any():
             continue
         if state == MASKED:
-            size = right - left, bottom - top
-            sheet: Patch = Rectangle((left, top), *size, linewidth=0, zorder=-1, label=NAMES[state], **look)
+            # one rectangle instead of a path around thousands of cells: small files, and no seams between cells
+            width, height = right - left, bottom - top
+            sheet: Patch = Rectangle((left, top), width, height, linewidth=0, zorder=-1, label=NAMES[state], **look)
         else:
             path = boxes(where, (left, top), (c, b))
-            sheet = PathPatch(path, linewidth=0.8 * (state == LEAK), zorder=1.5, label=NAMES[state], **look)
+            linewidth = 0.8 if state == LEAK else 0  # a leak keeps its color, so its box needs an edge
+            sheet = PathPatch(path, linewidth=linewidth, zorder=1.5, label=NAMES[state], **look)
         ax.add_patch(sheet)
 
 
-def boxes(where, origin, size):
-    """One path around all the cells marked: a rectangle for every run, runs alike in successive rows merged."""
+def boxes(where: np.ndarray, origin: tuple[float, float], size: tuple[int, int]) -> Path:
+    """One path around all the cells marked: a rectangle for every run, equal runs in successive rows merged."""
     edges = np.diff(np.pad(where, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     vertices, codes, open_runs = [], [], {}
 
-    def close(run, start, stop):
+    def close(run: tuple[int, int], start: int, stop: int) -> None:
         x0, x1 = (origin[0] + size[0] * x for x in run)
         y0, y1 = (origin[1] + size[1] * y for y in (start, stop))
         vertices.extend([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)])
@@ -62,7 +73,7 @@ def boxes(where, origin, size):
     return Path(vertices, codes)
 
 
-def handles(grids, cmap, norm):
+def handles(grids: Sequence[Grid], cmap: Any, norm: Any) -> list[Patch]:
     """A patch for each state that is on the plot, and beside the masked ones what 0 looks like."""
     present = [state for state in NAMES if any((grid.states == state).any() for grid in grids)]
     patches = [Patch(label=NAMES[state], linewidth=0.5, **LOOKS[state]) for state in present]
@@ -74,15 +85,15 @@ def handles(grids, cmap, norm):
 class Underneath(Legend):
     """A legend right under an x-axis, its tick labels and its name, wherever these are at drawing time."""
 
-    def get_bbox_to_anchor(self):
+    def get_bbox_to_anchor(self) -> Bbox:
         box = self.axes.get_window_extent()
         axis = self.axes.xaxis.get_tightbbox()
         bottom = box.y0 if axis is None else min(axis.y0, box.y0)
         return Bbox([[box.x0, bottom], [box.x1, bottom]])
 
 
-def put_legend(ax, patches):
+def put_legend(ax: Axes, patches: Sequence[Patch]) -> None:
     """The legend of one axes, under it."""
     if patches:
-        labels = [patch.get_label() for patch in patches]
+        labels = [str(patch.get_label()) for patch in patches]
         ax.legend_ = Underneath(ax, patches, labels, loc="upper center", ncols=min(len(patches), 2), **STYLE)
