@@ -10,7 +10,14 @@ class OptionError(ValueError):
 
 
 class CommandError(RuntimeError):
-    """A command that is checked did not answer as the protocol says; the message is the whole sentence."""
+    """A command that is checked did not answer as the protocol says: a sentence, and what the command said to it."""
+
+    def __init__(self, summary: str, detail: str = ""):
+        super().__init__(summary, detail)
+        self.summary, self.detail = summary, detail
+
+    def __str__(self):
+        return f"{self.summary}: {self.detail}" if self.detail else self.summary
 
 
 class Unsupported(NotImplementedError):

@@ -62,10 +62,10 @@ class Command:
         except BrokenPipeError:
             raise CommandError("it closed its standard input before it had read the case") from None
         except OSError as error:
-            raise CommandError(f"it cannot be started: {error.strerror}: {self.arguments[0]}") from None
+            raise CommandError("it cannot be started", f"{error.strerror}: {self.arguments[0]}") from None
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:160]
-            raise CommandError(ended(done.returncode) + f": {said}" * bool(said))
+            raise CommandError(ended(done.returncode), said)
         return done.stdout
 
     def read(self, content):

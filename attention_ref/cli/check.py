@@ -3,12 +3,12 @@
 import sys
 from argparse import RawDescriptionHelpFormatter
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 
 from attention_ref.backend.command import Command
 from attention_ref.conformance import libraries
 from attention_ref.errors import OptionError
+from attention_ref.op.suggest import suggestion
 from attention_ref.oracle.check import check
 from attention_ref.oracle.run.load import load
 from attention_ref.oracle.run.processes import Processes, aside
@@ -136,9 +136,9 @@ def require_preset(target):
     sentence = f"a target is package.module:function or file.py:function; got {target!r}"
     if target.endswith(".py"):
         raise OptionError(f"{sentence}: name the function too, as {target}:attention")
-    close = get_close_matches(target, presets, 1)
-    suggestion = f"did you mean {close[0]!r}?" if close else "attention-ref check --list names them"
-    raise OptionError(f"{sentence}, which is no preset either; {suggestion}")
+    match = suggestion(target, presets)
+    advice = f"did you mean {match!r}?" if match else "attention-ref check --list names them"
+    raise OptionError(f"{sentence}, which is no preset either; {advice}")
 
 
 def default_rule(preset):

@@ -14,7 +14,6 @@ from time import perf_counter
 from attention_ref.backend import kind
 from attention_ref.conformance import libraries
 from attention_ref.errors import OptionError
-from attention_ref.oracle.report.text import ALSO
 
 CASES = (
     *("shape-1x1", "shape-1x67", "shape-17x17", "shape-35x35", "width-40x80", "causal", "causal-top-left"),
@@ -89,7 +88,12 @@ def rows_of(part, cases, device, seed, cache):
     preset, rule, dtypes, below = part
     name = preset.name + f" ({below})" * bool(below)
     heads = [{"preset": name, "rule": rule, "dtype": dtype} for dtype in dtypes]
-    reason = libraries.available(preset, preset.device or device) if not below else kept(preset)
+    package = kind(preset.backend)
+    reason = ""
+    if not package.installed():
+        reason = f"{package.package} is not installed"
+    elif not below:
+        reason = libraries.available(preset, preset.device or device)
     if reason:
         return [head | {"verdict": reason} for head in heads]
     with tempfile.TemporaryDirectory() as folder:
@@ -104,16 +108,12 @@ def rows_of(part, cases, device, seed, cache):
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
         except subprocess.TimeoutExpired:
-            return [head | {"verdict": f"not finished after {SECONDS} s"} for head in heads]
+            return [head | {"verdict": f"not finished after {SECONDS} s", "unfinished": True} for head in heads]
         if not path.exists():
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-            return [head | {"verdict": f"error: {last}"} for head in heads]
+            return [head | {"verdict": "error", "unfinished": True, "reason": last} for head in heads]
         report = json.loads(path.read_text(encoding="utf-8"))
     return [head | row_of(report, head["dtype"]) for head in heads]
-
-
-def kept(preset):
-    return "" if kind(preset.backend).installed() else f"{preset.backend} is not installed"
 
 
 def row_of(report, dtype):
@@ -121,8 +121,7 @@ def row_of(report, dtype):
     runs = [run for run in report["runs"] if run["dtype"] == dtype]
     forward, backward = (direction(runs, back) for back in (False, True))
     bad = [verdict for verdict in (forward["verdict"], backward["verdict"]) if verdict in ORDER]
-    told = [found["sentence"] for run in runs for found in run["results"] if found["verdict"] == "known"]
-    known = {sentence for whole in told for sentence in whole.split(ALSO)}
+    known = {sentence for run in runs for found in run["results"] for sentence in found["known"]}
     findings = [run["case"] for run in runs if run["verdict"] in ("error", "fail", "nondeterministic", "suspicious")]
     return {
         "backend": report["backend"],
@@ -170,28 +169,28 @@ def markdown(data):
     for row in data["rows"]:
         groups.setdefault((row["preset"], row["rule"]), {})[row["dtype"]] = row
     for (preset, rule), rows in groups.items():
-        cells = [both(rows[dtype]) if dtype in rows else "" for dtype in dtypes]
-        told = [one for one in sentences if any(one in row.get("known", ()) for row in rows.values())]
-        numbers = ", ".join(f"[{sentences.index(one) + 1}]" for one in told)
+        cells = [cell_of(rows[dtype]) if dtype in rows else "" for dtype in dtypes]
+        known = {sentence for row in rows.values() for sentence in row.get("known", ())}
+        numbers = ", ".join(f"[{n}]" for n, sentence in enumerate(sentences, start=1) if sentence in known)
         cases = max(row["forward"]["cases"] if "forward" in row else 0 for row in rows.values()) or ""
         lines.append(f"| `{preset}` | {rule} | {' | '.join(cells)} | {cases} | {numbers} |")
     lines += [""] + [f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1)]
     return "\n".join(lines).rstrip()
 
 
-def both(row):
+def cell_of(row):
     """The cell of one dtype: forward above backward."""
-    return (
-        f"{cell(row['forward'])}<br>{cell(row['backward'])}" if "forward" in row else row["verdict"].partition(":")[0]
-    )
+    if "forward" not in row:
+        return row["verdict"]
+    return f"{cell(row['forward'])}<br>{cell(row['backward'])}"
 
 
 def cell(found):
-    score = "" if found["score"] is None else f" {shown(found['score'])} · {shown(found['ulps'])} ulps"
+    score = "" if found["score"] is None else f" {three_digits(found['score'])} · {three_digits(found['ulps'])} ulps"
     return f"{found['verdict']}{score}"
 
 
-def shown(x):
+def three_digits(x):
     return x if isinstance(x, str) else f"{x:.2g}" if x < 100 or x >= 1e6 else f"{x:.0f}"
 
 

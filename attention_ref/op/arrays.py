@@ -3,6 +3,7 @@
 import numpy as np
 
 from attention_ref.errors import OptionError
+from attention_ref.op.words import first_line
 
 NARROW = ("bfloat16", "float8_", "float6_", "float4_")
 
@@ -11,7 +12,7 @@ def as_array(owner, name, value):
     try:
         return np.asarray(value)
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise OptionError(f"{owner}: {name} is no array: {first_line(error)}") from None
+        raise OptionError(f"{owner}: {name} is no array: {first_line(str(error))}") from None
 
 
 def floats(owner, argument, value, prefix=""):
@@ -87,10 +88,6 @@ def finite(x):
     """x with 0 for what is no finite number; x itself where all are."""
     known = np.isfinite(x)
     return x if known.all() else np.where(known, x, 0).astype(x.dtype, copy=False)
-
-
-def first_line(error):
-    return str(error).partition("\n")[0]
 
 
 def fits(shape, target):

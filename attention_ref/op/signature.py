@@ -18,6 +18,7 @@ import numpy as np
 
 from attention_ref.errors import ShapeError
 from attention_ref.op.arrays import fits
+from attention_ref.op.words import plural
 
 ARGUMENT = re.compile(
     r"\s*(?P<name>[a-z]\w*)(?P<optional>\??)(?::(?P<kind>bool|int|positive)|(?P<relation><=?)(?P<limit>[a-z]))?"
@@ -232,7 +233,3 @@ def broadcast_leading(owner, leads):
 def check_broadcast(owner, argument, shape, target):
     if not fits(shape, target):
         raise ShapeError(f"{owner}: {argument.name} of shape {shape} does not broadcast to {argument} = {target}")
-
-
-def plural(n, one, many):
-    return f"{n} {one if n == 1 else many}"

@@ -1,4 +1,4 @@
-"""Words for people: texts of strangers made safe to print."""
+"""Words for people: lists and counts in English, and texts of strangers made safe to print."""
 
 import unicodedata
 
@@ -29,3 +29,31 @@ def escape(code: int) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def listed(names, word: str = "and") -> str:
+    """Several names as a sentence has them.
+
+    >>> listed(["q", "k", "v"])
+    'q, k and v'
+    """
+    *others, last = names
+    return f"{', '.join(others)} {word} {last}" if others else last
+
+
+def plural(n: int, one: str, many: str = "") -> str:
+    """A number of things.
+
+    >>> plural(1, "case"), plural(2, "case"), plural(0, "axis", "axes")
+    ('1 case', '2 cases', '0 axes')
+    """
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def shorten(text: str, width: int) -> str:
+    """The text in at most `width` characters, its end left out if need be."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -18,11 +18,11 @@ from attention_ref.oracle.cases.select import select, words
 from attention_ref.oracle.diagnose.diagnose import diagnose
 from attention_ref.oracle.diagnose.known import explained, vanished
 from attention_ref.oracle.report.report import Report
-from attention_ref.oracle.report.rerun import DIED
-from attention_ref.oracle.run import sampled
 from attention_ref.oracle.run.adapt import adapt
+from attention_ref.oracle.run.job import CaseRun, Job, run_of
 from attention_ref.oracle.run.load import name_of
-from attention_ref.oracle.run.runner import CaseRun, Job, run
+from attention_ref.oracle.run.runner import run
+from attention_ref.oracle.run.trouble import Trouble, TroubleKind
 from attention_ref.pipeline.attention import attention
 from attention_ref.pipeline.rule import find
 
@@ -94,14 +94,14 @@ def check(
         models = {**preset.models, **(models or {})}
     adapter, candidate, backward = adapt(candidate, backward, backend, device, rule)
     cases = cases if cases is not None else "core" if sample is None else long.FIRST
-    found = long.fitted(select(cases), sample, length, words(cases))
+    fitted = long.fitted(select(cases), sample, length, words(cases))
     tested = [number_formats.find(name) for name in ((dtypes,) if isinstance(dtypes, str) else dtypes)]
     names = [fmt.dtype.name for fmt in tested]
     models = {number_formats.find(name).name: precision.find(model).name for name, model in (models or {}).items()}
     jobs = []
     for fmt in tested:
         model = precision.find(models.get(fmt.name, fmt.model)).name
-        jobs += [Job(case, fmt.name, model, rule, candidate, backward, seed, timeout, sample) for case in found]
+        jobs += [Job(case, fmt.name, model, rule, candidate, backward, seed, timeout, sample) for case in fitted]
     known = preset.known if preset else ()
     start = perf_counter()
     watch = watched(spread(jobs, rule, executor), len(jobs), lambda run: run.case, LONG)
@@ -109,7 +109,7 @@ def check(
     meta = {
         "candidate": name_of(candidate),
         "rule": rule.name,
-        "cases": cases if isinstance(cases, str) else ", ".join(case.name for case in found),
+        "cases": cases if isinstance(cases, str) else ", ".join(case.name for case in fitted),
         "dtypes": names,
         "seed": seed,
         "backward": None if backward is None else name_of(backward),
@@ -159,7 +159,7 @@ def spread(jobs, rule, executor):
     """The runs in the jobs' order, each as soon as it and those before it are there."""
     if executor is None:
         for job in jobs:
-            yield unfit(job, rule) or work(job)(job)
+            yield unfit(job, rule) or run(job)
         return
     if isinstance(executor, process_pools()):
         require_picklable(jobs)
@@ -168,33 +168,28 @@ def spread(jobs, rule, executor):
         yield future if isinstance(future, CaseRun) else result_of(job, future)
 
 
-def work(job):
-    return run if job.sample is None else sampled.run
-
-
 def unfit(job, rule):
     """The run of a case that the rule has no meaning for, or that is too large; None for all others."""
     reason = job.case.unfit(rule) or (job.sample is None and long.too_large(job.case))
-    return blank(job, "unsupported", reason) if reason else None
+    return without_results(job, Trouble(TroubleKind.UNFIT, {"reason": reason})) if reason else None
 
 
-def blank(job, verdict, sentence):
-    case = job.case
-    return CaseRun(case.name, case.why, case.flags, case.size, job.dtype, job.model, verdict, sentence)
+def without_results(job, trouble):
+    return run_of(job, trouble.verdict, trouble)
 
 
 def submitted(executor, job):
     try:
-        return executor.submit(work(job), job)
+        return executor.submit(run, job)
     except BrokenExecutor:
-        return blank(job, "error", "not run: an earlier case ended the worker processes")
+        return without_results(job, Trouble(TroubleKind.NOT_RUN))
 
 
 def result_of(job, future):
     try:
         return future.result()
     except BrokenExecutor:
-        return blank(job, "error", DIED)
+        return without_results(job, Trouble(TroubleKind.DIED))
 
 
 def process_pools():

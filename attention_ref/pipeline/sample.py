@@ -75,7 +75,7 @@ def sample(
         check_options(whole, executor=executor)
         reason = refusal(rule.module, whole)
         if reason:
-            raise OptionError(reason.replace("leave tile= out", "take ar.attention"))
+            raise OptionError(f"{reason}; take ar.attention")
         problem = Problem(rule.module, whole, tile, keeps=False)
         at_row, at_key = chosen("rows", rows, problem.place.queries), chosen("keys", keys, problem.place.keys)
         answers = at_rows(problem, at_row, do, dlse, executor) | at_keys(problem, at_key, do, dlse, executor)

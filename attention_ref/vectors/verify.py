@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from attention_ref.op.words import first_line, shorten
 from attention_ref.oracle.bounds import number_formats
 from attention_ref.oracle.run.compare import Wanted, compare
 from attention_ref.vectors import encoding
@@ -91,10 +92,10 @@ def judge(candidate, takes, file, test, name, dtype, model, large):
             answer = candidate(given.pop("q"), given.pop("k"), given.pop("v"), **given, **options, **name)
             got = results_and_gradients(answer, test, dtype, large)
     except NotImplementedError as error:
-        return Verdict(file, test, "unsupported", first_line(error))
+        return Verdict(file, test, "unsupported", shorten(first_line(str(error)), 200))
     except Exception as error:
         status = "passed" if test["result"] == "invalid" else "failed"
-        return Verdict(file, test, status, f"{type(error).__name__}: {first_line(error)}")
+        return Verdict(file, test, status, f"{type(error).__name__}: {shorten(first_line(str(error)), 200)}")
     if test["result"] == "invalid":
         return Verdict(file, test, "failed", "was not refused")
     return best(
@@ -185,7 +186,3 @@ def sentence(comparison):
         return comparison.sentence
     place = f"{comparison.result}{list(worst.index)} is {worst.got:.9g}, right is {worst.want:.9g}"
     return f"{place}, off by {worst.error:.2g}, allowed {worst.bound:.2g}"
-
-
-def first_line(error):
-    return str(error).partition("\n")[0][:200]

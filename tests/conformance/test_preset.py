@@ -27,8 +27,8 @@ def call(q, k, v, *, allowed=None, scale=None):
 
 
 DEAD = ("DeadRow",)
-MEAN = Known("a dead row is uniform", DEAD, as_if={"empty_row": "uniform"})
-GONE = Known("a scale is ignored", options=("scale",), as_if={"scale": 1.0})
+MEAN = Known("a dead row is uniform", DEAD, convention={"empty_row": "uniform"})
+GONE = Known("a scale is ignored", options=("scale",), convention={"scale": 1.0})
 
 
 def preset(*known, **more):
@@ -48,14 +48,14 @@ def test_a_deviation_that_is_known_does_not_fail():
 @pytest.mark.parametrize(
     "other",
     [
-        Known("another case", ("Bias",), as_if={"empty_row": "uniform"}),
-        Known("another option", DEAD, ("bias",), as_if={"empty_row": "uniform"}),
-        Known("another result", DEAD, results=("lse",), as_if={"empty_row": "uniform"}),
-        Known("another dtype", DEAD, dtypes=("float64",), as_if={"empty_row": "uniform"}),
-        Known("another convention", DEAD, as_if={"empty_row": "nan"}),
-        Known("NaN", DEAD, nan="dead rows"),
+        Known("another case", ("Bias",), convention={"empty_row": "uniform"}),
+        Known("another option", DEAD, ("bias",), convention={"empty_row": "uniform"}),
+        Known("another result", DEAD, results=("lse",), convention={"empty_row": "uniform"}),
+        Known("another dtype", DEAD, dtypes=("float64",), convention={"empty_row": "uniform"}),
+        Known("another convention", DEAD, convention={"empty_row": "nan"}),
+        Known("NaN", DEAD, nan_from="empty rows"),
         Known("another arithmetic", DEAD, model="tf32"),
-        Known("some more", DEAD, within=2.0),
+        Known("some more", DEAD, bound_factor=2.0),
     ],
     ids=lambda known: known.sentence,
 )
@@ -115,8 +115,8 @@ def test_a_fault_beside_a_convention_is_not_explained_away(result, row):
     assert verdicts["o" if result == "o" else f"d{result}"] == "fail"
 
 
-NAN_ROWS = Known("a dead row is NaN", DEAD, nan="dead rows")
-NAN_ROWS_ACROSS = Known("a dead row is NaN, in all heads", DEAD, nan="dead rows", mixes=True)
+NAN_ROWS = Known("a dead row is NaN", DEAD, nan_from="empty rows")
+NAN_ROWS_ACROSS = Known("a dead row is NaN, in all heads", DEAD, nan_from="empty rows", spreads_across_heads=True)
 
 
 def put(name, place, number):
@@ -163,7 +163,7 @@ def test_nan_of_a_dead_row_stays_in_its_batch_entry_and_its_head():
         assert judged((known,), put("v", (0, 1), np.nan), [case], empty_row="zero")["dv"] == verdict
 
 
-LEAK = Known("a masked NaN leaks", nan="poison")
+LEAK = Known("a masked NaN leaks", nan_from="poison")
 
 
 @pytest.mark.parametrize("case", ["poison-nan-mask", "poison-inf-mask", "poison-nan-gqa", "poison-nan-bias"])
@@ -200,8 +200,8 @@ def test_a_wider_bound_or_another_arithmetic_has_its_limit():
         return ar.check(preset=made, cases="shape-17x17").runs[0].verdict
 
     assert check((Known("as tf32", model="tf32"),)) == "known"
-    assert check((Known("much", within=1e5),)) == "known"
-    assert check((Known("a little", within=2.0),)) == "fail"
+    assert check((Known("much", bound_factor=1e5),)) == "known"
+    assert check((Known("a little", bound_factor=2.0),)) == "fail"
     assert check((Known("as f64", model="f64"),)) == "fail"
 
 
@@ -277,7 +277,7 @@ def test_every_preset_is_whole():
         for known in one.known:
             assert known.sentence == known.sentence.strip()
             assert any(known.covers(CASES[case], dtype) for case in MATRIX for dtype in one.dtypes), known
-            assert known.as_if or known.nan or known.model or known.within > 1 or known.returns, (
+            assert known.convention or known.nan_from or known.model or known.bound_factor > 1 or known.returns, (
                 "nothing says what it explains"
             )
 

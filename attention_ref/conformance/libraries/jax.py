@@ -81,7 +81,9 @@ def by_implementation(implementation):
     return call
 
 
-MEAN = Known("a row with nothing allowed gives the mean of all values, and dv has its share of it", DEAD, as_if=UNIFORM)
+MEAN = Known(
+    "a row with nothing allowed gives the mean of all values, and dv has its share of it", DEAD, convention=UNIFORM
+)
 
 PRESETS = (
     Preset(

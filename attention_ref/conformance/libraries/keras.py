@@ -197,13 +197,13 @@ MEAN = Known(
     "a row with nothing allowed gives the mean of all values, and dv has its share: a large negative number swallows "
     "the scores",
     DEAD,
-    as_if=UNIFORM,
+    convention=UNIFORM,
 )
 NAN_ROWS = Known(
     "on torch, in float16, a row with nothing allowed is NaN, and so are the gradients it reaches: 1e9 is inf there",
     DEAD,
     dtypes=("float16",),
-    nan="dead rows",
+    nan_from="empty rows",
 )
 NARROW = Known("float64 is computed in float32 and comes back as float32", dtypes=("float64",), returns="float32")
 
@@ -233,30 +233,30 @@ SWAMPED = Known(
     DEAD,
     ("allowed",),
     dtypes=("float32", "float64", "bfloat16"),
-    as_if=swamped,
+    convention=swamped,
 )
 LEVEL = Known(
     "a row with nothing allowed gives the mean of all values, and all gradients their share: 1e9 is taken from "
     "its scores",
     DEAD,
-    as_if=level,
+    convention=level,
 )
 OPEN = Known(
     "in float64 a row with nothing allowed attends to everything: 1e9 is taken from all of its scores alike",
     DEAD,
     dtypes=("float64",),
-    as_if=opened,
+    convention=opened,
 )
 LOWERED = Known(
     "on torch, in float16, a row with nothing allowed attends to everything: -45856 is added to each of its scores",
     DEAD,
     ("allowed",),
     dtypes=("float16",),
-    as_if=lowered,
+    convention=lowered,
 )
 
 FOLDED = (LEAK, LEVEL, OPEN, NAN_ROWS, NARROW)
-HEADS = (replace(LEAK, mixes=True),)
+HEADS = (replace(LEAK, spreads_across_heads=True),)
 
 PRESETS = (
     Preset(

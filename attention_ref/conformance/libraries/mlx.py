@@ -35,7 +35,7 @@ MEAN = Known(
     "a row with nothing allowed by a boolean mask, or by causal, gives the mean of all values, and dv its share",
     DEAD,
     ("allowed", "causal"),
-    as_if=UNIFORM,
+    convention=UNIFORM,
     link="https://github.com/ml-explore/mlx/issues/2395",
 )
 

@@ -149,7 +149,7 @@ NAN_ROWS = Known(
     "in float64 a row with nothing allowed is NaN, where the operator, and its kernel in float32, give 0",
     DEAD,
     dtypes=("float64",),
-    nan="dead rows",
+    nan_from="empty rows",
 )
 OPSETS = (23, 24, 25)
 NARROW_SCALE = Known(

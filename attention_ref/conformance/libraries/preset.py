@@ -34,12 +34,12 @@ class Known:
     It shows in the cases that have one of `flags` and one of `options`, in `results` and in `dtypes` (none = any). A
     result is explained by it only if, but for it, the result is right:
 
-    as_if    options of `ar.attention` under which it is, or a function that changes the inputs so
-    nan      where NaN or infinity that stands in the place of numbers comes from, "dead rows" or "poison"
-    mixes    whether that reaches all heads, and not its own only
-    model    the arithmetic whose bound holds
-    within   how many times the bound it is
-    returns  the dtype of what comes back
+    convention            options of `ar.attention` under which it is, or a function that changes the inputs so
+    nan_from              where NaN or infinity in the place of numbers comes from, "empty rows" or "poison"
+    spreads_across_heads  whether that reaches all heads, and not its own only
+    model                 the arithmetic whose bound holds
+    bound_factor          how many times the bound it is
+    returns               the dtype of what comes back
     """
 
     sentence: str
@@ -48,16 +48,16 @@ class Known:
     results: tuple = ()
     dtypes: tuple = ()
     link: str = ""
-    as_if: Any = None
-    nan: str = ""
-    mixes: bool = False
+    convention: Any = None
+    nan_from: str = ""
+    spreads_across_heads: bool = False
     model: str = ""
-    within: float = 1.0
+    bound_factor: float = 1.0
     returns: str = ""
 
     def covers(self, case, dtype):
         """Whether it may show in a case."""
-        if self.nan == "poison" and (case.poison is None or isfinite(case.poison)):
+        if self.nan_from == "poison" and (case.poison is None or isfinite(case.poison)):
             return False
         return (
             (not self.dtypes or dtype in self.dtypes)
@@ -71,10 +71,13 @@ class Known:
 
 DEAD = ("DeadRow",)
 NAN_BIAS = Known(
-    "a row of nothing but a bias of -inf is NaN, and so are the gradients it reaches", DEAD, ("bias",), nan="dead rows"
+    "a row of nothing but a bias of -inf is NaN, and so are the gradients it reaches",
+    DEAD,
+    ("bias",),
+    nan_from="empty rows",
 )
 LEAK = Known(
-    "a masked NaN or infinity reaches results as 0 * NaN: what is masked is added or multiplied away", nan="poison"
+    "a masked NaN or infinity reaches results as 0 * NaN: what is masked is added or multiplied away", nan_from="poison"
 )
 
 
@@ -83,7 +86,7 @@ NARROW_DV = Known(
     "a float32 sum",
     results=("dv",),
     dtypes=("float16", "bfloat16"),
-    within=2.0,
+    bound_factor=2.0,
 )
 
 

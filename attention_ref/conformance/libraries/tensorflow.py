@@ -42,7 +42,7 @@ def bahdanau(q, k, v, *, w_q, w_k, b, w_s, k_lengths=None):
     return {"o": original(tf.matmul(alpha, v)), "alpha": original(alpha)}
 
 
-NO_LENGTH = Known("a length of 0, which Addons asserts against, gives NaN", DEAD, ("k_lengths",), nan="dead rows")
+NO_LENGTH = Known("a length of 0, which Addons asserts against, gives NaN", DEAD, ("k_lengths",), nan_from="empty rows")
 
 PRESETS = (
     Preset("tf.luong", "tensorflow", luong, rules={"dot": {}, "general": {}}, known=(NO_LENGTH,), note="by formula"),

@@ -24,7 +24,7 @@ def sdpa(function, q, k, v, *, allowed=None, bias=None, causal=False, align=None
     return original(function(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1]))
 
 
-NAN_ROWS = Known("a row with nothing allowed is NaN, and so are the gradients it reaches", DEAD, nan="dead rows")
+NAN_ROWS = Known("a row with nothing allowed is NaN, and so are the gradients it reaches", DEAD, nan_from="empty rows")
 
 PRESETS = (
     Preset(

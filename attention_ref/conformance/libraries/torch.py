@@ -200,18 +200,18 @@ def mha(layer, q, k, v, *, allowed=None, causal=False, align=None, k_lengths=Non
 
 LEAK = Known(
     "a masked NaN or infinity in v reaches the output, and in k or q the gradients, as 0 * NaN",
-    nan="poison",
+    nan_from="poison",
     link="https://github.com/pytorch/pytorch/issues/101967",
 )
 NAN_ROWS = Known(
     "a row with nothing allowed is NaN, and so are all gradients, as need_weights=True, the default, has it",
     DEAD,
-    nan="dead rows",
-    mixes=True,
+    nan_from="empty rows",
+    spreads_across_heads=True,
     link="https://github.com/pytorch/pytorch/issues/41508",
 )
 
-LEAK_ACROSS = replace(LEAK, mixes=True)
+LEAK_ACROSS = replace(LEAK, spreads_across_heads=True)
 
 PRESETS = (
     Preset("torch.sdpa", "torch", sdpa, SDPA, TESTED, known=(LEAK,)),

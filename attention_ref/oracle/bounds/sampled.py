@@ -36,7 +36,7 @@ def at_rows(problem, rows, model, do=None, dlse=None):
             results |= plan.backward(do[..., part, :], None if dlse is None else dlse[..., part])
         bounds = deltas(results, model)
         found.append(bounds)
-        here = plan.telling(bounds["o"])
+        here = plan.detectable_keys(bounds["o"])
         seen, pairs = seen + here[0], pairs + here[1]
     behind = {name: -1 if name == "lse" else -2 for name in found[0]}
     return {name: np.concatenate([x[name] for x in found], axis=behind[name]) for name in behind}, seen / max(pairs, 1)
@@ -146,7 +146,7 @@ class Rows(Plan):
     def results(self, grads):
         return super().results({"q": grads["q"]})
 
-    def telling(self, bound):
+    def detectable_keys(self, bound):
         """(how many of the pairs would break the bound of o if the row left that key out, how many pairs there are)"""
         o, seen, limit = self.o.value, 0, np.where(bound > 0, bound, np.inf)
         for span, tile in self.spans(without="k"):

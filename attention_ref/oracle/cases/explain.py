@@ -5,7 +5,8 @@ from textwrap import fill
 import numpy as np
 
 from attention_ref.errors import OptionError
-from attention_ref.op.suggest import did_you_mean
+from attention_ref.op.suggest import suggestion
+from attention_ref.op.words import first_line
 from attention_ref.oracle.bounds import number_formats
 from attention_ref.oracle.cases.case import build
 from attention_ref.oracle.cases.layouts import LAYOUTS
@@ -22,10 +23,9 @@ SHOWN = 4  # numbers of an array: what fits beside its name and shape
 def explain(name, rule="scaled_dot", dtype="float32", seed=0):
     """A page on one case."""
     if name not in CASES:
-        suggestion = did_you_mean(name, CASES)
-        if not suggestion.startswith("; did"):
-            suggestion = "; attention-ref cases full lists them"
-        raise OptionError(f"there is no case {name!r}{suggestion}")
+        match = suggestion(name, CASES)
+        advice = f"did you mean {match!r}?" if match else "attention-ref cases full lists them"
+        raise OptionError(f"there is no case {name!r}; {advice}")
     case, rule, fmt = CASES[name], find(rule), number_formats.find(dtype)
     lines = [name, paragraph(f"Catches: {case.why}")]
     if case.flags:
@@ -37,9 +37,9 @@ def explain(name, rule="scaled_dot", dtype="float32", seed=0):
     truth = Truth(rule, inputs, fmt.model)
     lines += ["", f"Inputs, rounded to {fmt.name}, for the rule {rule.name}, seed {seed}"]
     lines += [row(n, x) for n, x in inputs.arrays.items()]
-    lines += [paragraph(f"values: {case.values}. {first_line(FAMILIES[case.values])}")]
+    lines += [paragraph(f"values: {case.values}. {summary(FAMILIES[case.values])}")]
     if case.layout != "contiguous":
-        lines += [paragraph(f"in memory: {case.layout}. {first_line(LAYOUTS[case.layout])}")]
+        lines += [paragraph(f"in memory: {case.layout}. {summary(LAYOUTS[case.layout])}")]
     if case.poison is not None:
         lines += [paragraph(f"poison: {case.poison:g} wherever nobody may look")]
     if inputs.options:
@@ -48,7 +48,7 @@ def explain(name, rule="scaled_dot", dtype="float32", seed=0):
         recipe = case.options.get(option)
         lines += [row(option, x)]
         if isinstance(recipe, str) and recipe.startswith("@"):
-            lines += [paragraph(f"recipe {recipe[1:]}. {first_line(RECIPES[recipe[1:]])}", 6)]
+            lines += [paragraph(f"recipe {recipe[1:]}. {summary(RECIPES[recipe[1:]])}", 6)]
     lines += ["", "Expected, in float64, and the largest error that a correct kernel can make"]
     bounds = truth.bounds(case.backward)
     for result, x in truth.forward().items():
@@ -63,8 +63,8 @@ def paragraph(text, indent=2):
     return fill(text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2))
 
 
-def first_line(function):
-    return (function.__doc__ or "").partition("\n")[0]
+def summary(function):
+    return first_line(function.__doc__ or "")
 
 
 def row(name, x, bound=None):

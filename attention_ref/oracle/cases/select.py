@@ -1,7 +1,7 @@
 """Which cases a word means: "core", "full", "long", "flag:GQA", a name."""
 
 from attention_ref.errors import OptionError
-from attention_ref.op.suggest import did_you_mean
+from attention_ref.op.suggest import did_you_mean, suggestion
 from attention_ref.oracle.cases import long
 from attention_ref.oracle.cases.case import Case
 from attention_ref.oracle.cases.suite import CASES
@@ -45,10 +45,7 @@ def named(selector, known):
             raise OptionError(f"check: there is no flag {flag!r}{did_you_mean(flag, flags)}")
         return [case for case in known.values() if flag in case.flags]
     if selector not in known:
-        suggestion = ""
-        if isinstance(selector, str):
-            suggestion = did_you_mean(selector, ["core", "full", "long", *known, *long.CASES])
-        if not suggestion.startswith("; did"):
-            suggestion = "; give core, full, long, flag:NAME or the name of a case"
-        raise OptionError(f"check: there is no case {selector!r}{suggestion}")
+        match = suggestion(selector, ["core", "full", "long", *known, *long.CASES])
+        advice = f"did you mean {match!r}?" if match else "give core, full, long, flag:NAME or the name of a case"
+        raise OptionError(f"check: there is no case {selector!r}; {advice}")
     return [known[selector]]

@@ -3,8 +3,10 @@
 Each sentence says in how many cases, and the usual cause or what to do.
 """
 
-import re
 from itertools import permutations
+
+from attention_ref.op.words import listed
+from attention_ref.oracle.run.trouble import TroubleKind
 
 NARROW = (
     "a float64 scalar or array in it promotes the rest, as np.sqrt(d) of an integer does; compute in q.dtype or return "
@@ -12,7 +14,8 @@ NARROW = (
 )
 CHANGED = "results and gradients come back in the dtype of the inputs, lse also in the accumulator's"
 VARIES = "an uninitialized buffer, a race or an unseeded generator does that"
-FEW = 3
+SHOWN = 3  # groups of runs, and names of cases: the report has all of them
+WRITES = (TroubleKind.WRITES_INPUT, TroubleKind.RETURNS_VIEW)
 
 
 def form(runs):
@@ -22,22 +25,23 @@ def form(runs):
 
 def written(runs):
     """What a run is failed for whatever its numbers: it writes into an input, or returns a view of one."""
-    failing = [run for run in runs if run.verdict == "fail"]
-    told = ("it writes", "its result", "the backward writes", "the backward's result")
-    return counted(run for run in failing if run.sentence.startswith(told))
+    groups = grouped(run for run in runs if run.verdict == "fail" and run.trouble.kind in WRITES)
+    return [f"{group[0].sentence}: {cases(group)}" for group in groups[:SHOWN]]
 
 
 def raised(runs):
     """The sentences on what was raised, or returned and of no use, the most frequent first."""
-    found = []
+    sentences = []
     groups = grouped(run for run in runs if run.verdict == "error")
     ran = [run for run in runs if run.verdict != "unsupported"]
-    for group in groups[:FEW]:
+    for group in groups[:SHOWN]:
         others = {flag for run in ran if run not in group for flag in run.flags}
         shared = [flag for flag in group[0].flags if flag not in others and all(flag in run.flags for run in group)]
         which = f", the cases with the flag {shared[0]}" if shared and len(group) > 1 else ""
-        found.append(f"{group[0].sentence}: {cases(group)}{which}")
-    return found + ["other errors are below"] * (len(groups) > FEW)
+        sentences.append(f"{group[0].sentence}: {cases(group)}{which}")
+    if len(groups) > SHOWN:
+        sentences.append("other errors are below")
+    return sentences
 
 
 def varying(runs):
@@ -51,15 +55,11 @@ def varying(runs):
     return f"{listed(names)} {verb} between two runs on the same inputs in {which}: {VARIES}"
 
 
-def counted(runs):
-    return [f"{group[0].sentence}: {cases(group)}" for group in grouped(runs)[:FEW]]
-
-
 def grouped(runs):
-    """The runs by sentence, whatever the numbers in it, the largest group first."""
-    groups = {}
+    """The runs by the kind of their trouble, the largest group first."""
+    groups: dict = {}
     for run in runs:
-        groups.setdefault(re.sub(r"\(?\d[\d,. ]*\)?", "#", run.sentence.partition(": ")[0]), []).append(run)
+        groups.setdefault(run.trouble.group, []).append(run)
     return sorted(groups.values(), key=len, reverse=True)
 
 
@@ -67,16 +67,17 @@ def cases(runs):
     names = list(dict.fromkeys(run.case for run in runs))
     if len(names) == 1:
         return names[0]
-    return f"{len(names)} cases ({', '.join(names[:FEW])}{', …' * (len(names) > FEW)})"
+    more = ", …" if len(names) > SHOWN else ""
+    return f"{len(names)} cases ({', '.join(names[:SHOWN])}{more})"
 
 
 def failing_results(runs):
     """(name, got, want, run, comparison) of every result that failed."""
     for run in runs:
-        for found in run.results:
-            if found.verdict == "fail" and run.evidence and found.result in run.evidence["got"]:
-                want = run.evidence["want"][found.result]
-                yield found.result, run.evidence["got"][found.result], want, run, found
+        for comparison in run.results:
+            if comparison.verdict == "fail" and run.evidence and comparison.result in run.evidence["got"]:
+                want = run.evidence["want"][comparison.result]
+                yield comparison.result, run.evidence["got"][comparison.result], want, run, comparison
 
 
 def dtypes(runs):
@@ -97,23 +98,19 @@ def foreign(name, got, run):
     return got.dtype.name not in ({run.dtype, "float32"} if name == "lse" else {run.dtype})
 
 
-def listed(names):
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def shapes(runs):
     """One sentence for each result of a wrong shape: what was done to the axes, if one thing explains all cases."""
     groups = {}
-    for name, got, want, run, found in failing_results(runs):
+    for name, got, want, run, comparison in failing_results(runs):
         if got.shape != want.shape:
-            groups.setdefault(name, []).append((got.shape, want.shape, run, found))
+            groups.setdefault(name, []).append((got.shape, want.shape, run, comparison))
     for name, some in groups.items():
         clause = next((text for text, change in CHANGES if all(g in change(w) for g, w, *_ in some)), "")
         if name in ("dk", "dv") and all(not_summed(g, w) for g, w, *_ in some):
             clause = "one gradient for each query head: sum it over the heads of a group"
         which = cases([run for _, _, run, _ in some])
-        yield f"{some[0][3].sentence}" + f", {clause}" * bool(clause) + f": {which}"
+        sentence = some[0][3].sentence
+        yield f"{sentence}, {clause}: {which}" if clause else f"{sentence}: {which}"
 
 
 def not_summed(got, want):

@@ -11,10 +11,10 @@ from itertools import combinations
 import numpy as np
 
 from attention_ref.oracle.cases.case import folded
-from attention_ref.oracle.report.text import ALSO
 from attention_ref.oracle.run.compare import compare
-from attention_ref.oracle.run.runner import Runner, input_of
-from attention_ref.oracle.run.truth import RESULTS, Truth, allowed_pairs
+from attention_ref.oracle.run.runner import Runner
+from attention_ref.oracle.run.trouble import Trouble, TroubleKind
+from attention_ref.oracle.run.truth import RESULTS, Truth, allowed_pairs, input_of
 from attention_ref.pipeline.heads import groups
 
 RANK = ("fail", "nondeterministic", "suspicious", "known", "pass", "unsupported")
@@ -23,31 +23,29 @@ MOST = 3  # deviations at once
 
 def explained(run, job, known):
     """The run with "known" as the verdict on every result, and on itself, that known deviations account for."""
-    known = [one for one in known if one.covers(job.case, job.dtype)]
-    if (
-        run.verdict not in ("fail", "suspicious")
-        or not known
-        or run.sentence not in [found.sentence for found in run.results]
-    ):
+    known = [deviation for deviation in known if deviation.covers(job.case, job.dtype)]
+    of_a_result = run.trouble in [comparison.trouble for comparison in run.results]
+    if run.verdict not in ("fail", "suspicious") or not known or not of_a_result:
         return run
     judge = Judge(run, job) if run.evidence and job.sample is None else None
-    results = [told(found, known, judge) for found in run.results]
-    verdict = min((found.verdict for found in results), key=RANK.index)
-    sentence = next(found.sentence for found in results if found.verdict == verdict)
-    return replace(run, results=results, verdict=verdict, sentence=sentence)
+    results = [judged(comparison, known, judge) for comparison in run.results]
+    worst = min(results, key=lambda comparison: RANK.index(comparison.verdict))
+    return replace(run, results=results, verdict=worst.verdict, trouble=worst.trouble)
 
 
-def told(found, known, judge):
-    """The verdict on a result, "known" if as few deviations as possible, together, account for it."""
-    known = [one for one in known if one.concerns(found.result)]
-    if found.verdict == "suspicious":
-        several = next(([one] for one in known if one.within > 1 and found.band <= one.within), None)
-    elif found.verdict == "fail" and judge is not None:
-        several = judge.those(found.result, known)
-    else:
-        several = None
-    sentence = several and ALSO.join(one.sentence for one in several)
-    return replace(found, verdict="known", sentence=sentence) if several else found
+def judged(comparison, known, judge):
+    """The comparison, "known" if deviations account for it; they are then as few as possible."""
+    known = [deviation for deviation in known if deviation.concerns(comparison.result)]
+    deviations = None
+    if comparison.verdict == "suspicious":
+        wide = [one for one in known if one.bound_factor > 1 and comparison.band <= one.bound_factor]
+        deviations = wide[:1]
+    elif comparison.verdict == "fail" and judge is not None:
+        deviations = judge.smallest_explanation(comparison.result, known)
+    if not deviations:
+        return comparison
+    sentences = tuple(deviation.sentence for deviation in deviations)
+    return replace(comparison, trouble=Trouble(TroubleKind.KNOWN, {"deviations": sentences}), known=sentences)
 
 
 class Judge:
@@ -57,35 +55,38 @@ class Judge:
         self.runner, self.evidence = Runner(job), run.evidence
         self.inputs, self.truths = run.evidence["inputs"], {}
 
-    def those(self, result, known):
+    def smallest_explanation(self, result, known):
         """The fewest of the deviations that together account for a result; None if they do not."""
         if result not in self.evidence["got"]:
             return None
-        tried = (several for count in range(1, MOST + 1) for several in combinations(known, count))
-        return next((several for several in tried if self.right(result, several)), None)
+        for count in range(1, MOST + 1):
+            for deviations in combinations(known, count):
+                if self.right(result, deviations):
+                    return deviations
+        return None
 
-    def right(self, result, several):
+    def right(self, result, deviations):
         """Whether a result is what it should be where these deviations are the convention."""
-        values, bounds = self.truth(several)
+        values, bounds = self.truth(deviations)
         got, value, delta = self.evidence["got"][result], values.get(result), bounds.get(input_of(result))
         if value is None or delta is None or got.shape != value.shape:
             return False
-        if got.dtype.name in [one.returns for one in several]:
+        if got.dtype.name in [one.returns for one in deviations]:
             got = got.astype(self.runner.fmt.dtype)
-        delta = max(one.within for one in several) * np.broadcast_to(delta, value.shape)
-        lost = ~np.isfinite(got) & np.isfinite(value) & self.reached(result, value.shape, several)
+        delta = max(one.bound_factor for one in deviations) * np.broadcast_to(delta, value.shape)
+        lost = ~np.isfinite(got) & np.isfinite(value) & self.reached(result, value.shape, deviations)
         got, delta = np.where(lost, value, got).astype(got.dtype), np.where(lost, np.inf, delta)
         return compare(result, got, self.runner.wanted(value, delta, result == "lse"))[0].verdict == "pass"
 
-    def truth(self, several):
+    def truth(self, deviations):
         """(values, bounds) of every result, by name, where these deviations are the convention."""
         inputs, model = self.inputs, self.runner.job.model
-        changed = [one for one in several if one.as_if or one.model]
+        changed = [one for one in deviations if one.convention or one.model]
         for one in changed:
             model = one.model or model
-            change = one.as_if if callable(one.as_if) else partial(given, one.as_if or {})
+            change = one.convention if callable(one.convention) else partial(with_options, one.convention or {})
             inputs = change(inputs, self.allowed, self.runner.rule)
-        key = tuple(one.sentence for one in changed)
+        key = tuple(map(id, changed))
         if key not in self.truths:
             with np.errstate(all="ignore"):
                 truth = Truth(self.runner.rule, inputs, model, self.evidence["dlse"])
@@ -101,16 +102,18 @@ class Judge:
         pairs = (size.queries, size.keys)
         return np.broadcast_to(allowed_pairs(*pairs, self.inputs.options), (*lead, *pairs))
 
-    def reached(self, result, shape, several):
+    def reached(self, result, shape, deviations):
         """Where NaN may stand in a result, by these deviations."""
-        found = np.zeros(shape, bool)
-        for one in several:
-            if one.nan:
-                rows = self.dead_rows() if one.nan == "dead rows" else self.poisoned_rows()
-                found |= in_result(result, shape, rows | rows.any(axis=-2, keepdims=True) if one.mixes else rows)
-        return found
+        reached = np.zeros(shape, bool)
+        for one in deviations:
+            if one.nan_from:
+                rows = self.empty_rows() if one.nan_from == "empty rows" else self.poisoned_rows()
+                if one.spreads_across_heads:
+                    rows = rows | rows.any(axis=-2, keepdims=True)
+                reached |= in_result(result, shape, rows)
+        return reached
 
-    def dead_rows(self):
+    def empty_rows(self):
         """The rows in which nothing is allowed: [... i]"""
         return ~self.allowed.any(axis=-1)
 
@@ -127,7 +130,7 @@ class Judge:
         return found
 
 
-def given(options, inputs, allowed, rule):
+def with_options(options, inputs, allowed, rule):
     """The inputs of a case with other options."""
     return replace(inputs, options=inputs.options | options)
 
@@ -147,15 +150,17 @@ def in_result(result, shape, rows):
 def vanished(runs, jobs, known):
     """The sentences of the deviations whose cases were checked and showed none of it."""
     gone = []
-    for one in known:
-        pairs = zip(runs, jobs, strict=True)
-        covered = [run for run, job in pairs if one.covers(job.case, job.dtype) and checked(run, one)]
-        told = {part for run in covered for c in run.results for part in c.sentence.split(ALSO)}
-        if covered and one.sentence not in told:
-            gone.append(one.sentence)
+    for deviation in known:
+        covered = []
+        for run, job in zip(runs, jobs, strict=True):
+            if deviation.covers(job.case, job.dtype) and checked(run, deviation):
+                covered.append(run)
+        seen = {sentence for run in covered for comparison in run.results for sentence in comparison.known}
+        if covered and deviation.sentence not in seen:
+            gone.append(deviation.sentence)
     return gone
 
 
-def checked(run, one):
+def checked(run, deviation):
     """Whether a run had any of the results that the deviation is about."""
-    return any(c.verdict != "unsupported" and one.concerns(c.result) for c in run.results)
+    return any(c.verdict != "unsupported" and deviation.concerns(c.result) for c in run.results)

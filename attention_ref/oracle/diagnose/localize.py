@@ -1,107 +1,6 @@
-"""Where an error sits: in which heads, rows, keys or columns of a result, and in which cases of a check."""
+"""In which cases of a check an error shows: what they have in common, in a sentence."""
 
-import numpy as np
-
-TILES = (256, 128, 64, 32, 16)
-AXES = {
-    "o": ("batch entry", "head", "row", "column"),
-    "lse": ("batch entry", "head", "row"),
-    "alpha": ("batch entry", "head", "row", "key"),
-    "dq": ("batch entry", "head", "row", "column"),
-    "dk": ("batch entry", "head", "key", "column"),
-    "dv": ("batch entry", "head", "key", "column"),
-}
-PLURAL = {"batch entry": "batch entries"}
-
-
-def locate(result, wrong, allowed=None):
-    """One clause on where the wrong elements are, such as "only in heads 1 and 2 of 3, rows 64-66 of 67"."""
-    if wrong is None or not wrong.any():
-        return ""
-    if wrong.all():
-        return "everywhere"
-    names = AXES.get(result, ())[-wrong.ndim :]
-    parts = []
-    for axis, name in enumerate(names, start=wrong.ndim - len(names)):
-        hit = wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != axis))
-        if not hit.all():
-            parts.append(described(hit, name))
-    special = rows_by_mask(result, wrong, allowed)
-    share = f"{np.count_nonzero(wrong)} of {wrong.size} elements"
-    if special:
-        return f"{share}: {special}"
-    return f"{share}, only in {', '.join(parts)}" if parts else f"{share}, scattered"
-
-
-def described(hit, name):
-    """The indices of one axis in words."""
-    found, n = np.flatnonzero(hit), len(hit)
-    first, last = int(found[0]), int(found[-1])
-    whole = last - first + 1 == len(found)
-    plural = PLURAL.get(name, f"{name}s")
-    if whole and last == n - 1 and first > 0:
-        for tile in TILES:
-            if n % tile and first == n // tile * tile:
-                return f"the last partial tile of {plural} ({first} to {last} of {n}, tile {tile})"
-    if len(found) == 1:
-        return f"{name} {first} of {n}"
-    if whole:
-        return f"{plural} {first} to {last} of {n}"
-    steps = np.unique(np.diff(found))
-    if len(steps) == 1 and len(found) > 3:
-        return f"{plural} {first}, {first + int(steps[0])}, … {last} of {n} (every {ordinal(int(steps[0]))})"
-    listed = ", ".join(map(str, found[:6])) + ", …" * (len(found) > 6)
-    return f"{plural} {listed} of {n}"
-
-
-def ordinal(n):
-    return {2: "second", 3: "third"}.get(n, f"{n}th")
-
-
-def rows_by_mask(result, wrong, allowed):
-    """Whether the wrong rows are just those that the mask leaves empty, or just those that see certain keys."""
-    if allowed is None or AXES.get(result, ())[-1:] != ("column",) or result not in ("o", "dq"):
-        return ""
-    rows = wrong.any(axis=-1)
-    allowed = np.broadcast_to(allowed, (*rows.shape, allowed.shape[-1]))
-    keys = allowed.shape[-1]
-    for name, some in key_sets(keys):
-        seeing = allowed[..., some].any(axis=-1)
-        if not seeing.all() and np.array_equal(rows, seeing):
-            return f"exactly the rows that may attend to {name}"
-    if np.array_equal(rows, ~allowed.any(axis=-1)):
-        return "exactly the rows that may attend to no key"
-    return ""
-
-
-def key_sets(keys):
-    yield "the last key", slice(keys - 1, keys)
-    yield "the first key", slice(0, 1)
-    for tile in TILES:
-        for start in range(0, keys, tile):
-            end = min(start + tile, keys)
-            if end - start < keys:
-                yield f"keys {start} to {end - 1}", slice(start, end)
-    yield "any key", slice(0, keys)
-
-
-def broken_stage(got, want, fmt):
-    """The first stage of the tape that a candidate returns and has wrong, with how wrong; "" if there is none."""
-    for name, right in want.items():
-        if name not in got:
-            continue
-        if got[name].shape != right.shape:
-            return f"stage {name!r} has shape {got[name].shape}, expected {right.shape}"
-        here = np.asarray(got[name], np.float64)
-        finite = np.isfinite(right)
-        if not np.array_equal(np.isfinite(here), finite):
-            return f"stage {name!r} is the first that is wrong: it is not finite where it should be, or the other way"
-        largest = np.max(np.abs(right), initial=0, where=finite)
-        error = np.max(np.abs(here - np.where(finite, right, 0)), initial=0, where=finite)
-        if not error <= 64 * right.shape[-1] ** 0.5 * 2.0**-fmt.bits * largest:
-            size = f"off by {error:.2g}, where the largest entry is {largest:.2g}"
-            return f"stage {name!r} is the first that is wrong: {size}"
-    return ""
+from attention_ref.oracle.run.localize import TILES
 
 
 def in_common(runs):
@@ -134,7 +33,9 @@ def by_size(failing, passing):
 
 
 def shared_flags(several, shared):
-    return f"{several} the flag{'s' * (len(shared) > 1)} {' and '.join(shared)}" if shared else ""
+    if not shared:
+        return ""
+    return f"{several} the flag{'s' if len(shared) > 1 else ''} {' and '.join(shared)}"
 
 
 def only_results(failing):

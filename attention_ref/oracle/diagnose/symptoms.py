@@ -3,8 +3,9 @@
 from attention_ref.oracle.diagnose import factors
 from attention_ref.oracle.diagnose.form import failing_results, foreign
 from attention_ref.oracle.diagnose.localize import in_common
+from attention_ref.oracle.run.localize import describe_pattern
 
-TOLD = 3
+SHOWN = 3
 
 
 def symptoms(runs):
@@ -13,7 +14,7 @@ def symptoms(runs):
     if not failing:
         return ""
     parts = [*multiples(failing, ""), in_common(runs), *places(failing)]
-    stages = list(dict.fromkeys(run.stage for run in failing if run.stage))
+    stages = [run.stage for run in failing if run.broken_stage]
     sentence = "; ".join(part for part in [*parts, *stages[:1]] if part)
     return sentence or "no flag, size or place separates the failing cases from the others"
 
@@ -29,24 +30,32 @@ def multiples(runs, where):
 def at_samples(runs):
     """What is wrong in each failing sample, its dtypes aside: long cases are too few for what they have in common."""
     sampled = [run for run in runs if run.verdict == "fail" and run.sample]
-    told = list(multiples(sampled, " wherever it was compared"))
+    sentences = list(multiples(sampled, " wherever it was compared"))
     for run in sampled:
-        got, wrong = run.evidence["got"], [found for found in run.results if found.verdict == "fail"]
+        got, wrong = run.evidence["got"], [comparison for comparison in run.results if comparison.verdict == "fail"]
         wrong = [c for c in wrong if c.result not in got or not foreign(c.result, got[c.result], run)]
-        clauses = [f"{found.result} is wrong {found.where}" if found.where else found.sentence for found in wrong]
-        told += [f"{'; '.join(clauses)} ({run.case}, {run.dtype})"] if clauses else []
-    return told[:TOLD] + [f"{len(told) - TOLD} more below"] * (len(told) > TOLD)
+        clauses = [f"{c.result} is wrong {c.where}" if c.place else c.sentence for c in wrong]
+        if clauses:
+            sentences.append(f"{'; '.join(clauses)} ({run.case}, {run.dtype})")
+    more = len(sentences) - SHOWN
+    return [*sentences[:SHOWN], f"{more} more below"] if more > 0 else sentences
 
 
 def places(failing):
     """The places that come up in several cases, the most frequent first; those of a single case."""
-    cases = {}
+    cases: dict = {}
     for run in failing:
-        for found in run.results:
-            place = found.where.partition(", only in ")[2] or found.where.partition(" elements: ")[2]
-            if place:
-                cases.setdefault(f"{found.result} is wrong in {place}", set()).add(run.case)
+        for comparison in run.results:
+            if comparison.place and comparison.place.pattern:
+                names, _ = cases.setdefault(
+                    (comparison.result, comparison.place.pattern), (set(), clause_on(comparison))
+                )
+                names.add(run.case)
     if len(failing) == 1:
-        return list(cases)[:TOLD]
-    often = sorted((len(names), place) for place, names in cases.items() if len(names) > 1)[::-1]
-    return [f"{place} ({n} cases)" for n, place in often[:TOLD]]
+        return [clause for _, clause in cases.values()][:SHOWN]
+    often = sorted(cases.values(), key=lambda pair: -len(pair[0]))
+    return [f"{clause} ({len(names)} cases)" for names, clause in often[:SHOWN] if len(names) > 1]
+
+
+def clause_on(comparison):
+    return f"{comparison.result} is wrong in {describe_pattern(comparison.place)}"

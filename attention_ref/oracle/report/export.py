@@ -1,7 +1,6 @@
 """A report for machines: JSON with a schema, and JUnit XML."""
 
 import json
-from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from xml.etree import ElementTree as xml
@@ -10,6 +9,7 @@ from attention_ref.oracle.report.rerun import command
 
 NAME, VERSION = "attention_ref.check", 1
 WORST = ("index", "got", "want", "error", "ulps", "bound", "score", "term")
+RESULT = ("result", "verdict", "sentence", "wrong", "size", "where", "varies")
 SCHEMA = Path(__file__).with_name("report.schema.json")
 
 
@@ -33,19 +33,19 @@ def run_as_dict(report, run):
         "flags": list(run.flags),
         "seconds": run.seconds,
         "command": command(report, run),
-        "results": [result_as_dict(found) for found in run.results],
+        "results": [result_as_dict(comparison) for comparison in run.results],
         "sample": run.sample,
     }
 
 
-def result_as_dict(found):
-    plain = asdict(found)
-    if found.worst is not None:
-        worst = {name: numeric(getattr(found.worst, name)) for name in WORST}
-        worst["index"] = list(found.worst.index)
-        worst |= {f"{name}_hex": float(getattr(found.worst, name)).hex() for name in ("got", "want")}
-        plain["worst"] = worst
-    return plain | {"band": numeric(found.band)}
+def result_as_dict(comparison):
+    plain = {name: getattr(comparison, name) for name in RESULT}
+    worst = None
+    if comparison.worst is not None:
+        worst = {name: numeric(getattr(comparison.worst, name)) for name in WORST}
+        worst["index"] = list(comparison.worst.index)
+        worst |= {f"{name}_hex": float(getattr(comparison.worst, name)).hex() for name in ("got", "want")}
+    return plain | {"worst": worst, "band": numeric(comparison.band), "known": list(comparison.known)}
 
 
 def numeric(x):
@@ -85,7 +85,7 @@ def add_case(suite, report, run):
     case = xml.SubElement(suite, "testcase", classname=f"{report.meta['rule']}.{run.dtype}", name=run.case)
     case.set("time", f"{run.seconds:.3f}")
     kind = element_of(report, run)
-    details = [c.sentence + f" ({c.where})" * bool(c.where) for c in run.results if c.sentence]
+    details = [f"{c.sentence} ({c.where})" if c.place else c.sentence for c in run.results if c.trouble]
     body = "\n".join([f"Catches: {run.why}", *details, command(report, run)])
     if kind:
         xml.SubElement(case, kind, message=printable(run.sentence)).text = printable(body)

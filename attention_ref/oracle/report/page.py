@@ -6,10 +6,7 @@ from textwrap import wrap
 
 WIDTH = 100
 HELD = "\xa0"  # a space at which no line is broken
-COLORS = {
-    **{"pass": 32, "known": 33, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36},
-    "dim": 2,
-}
+COLORS = {"pass": 32, "known": 33, "fail": 31, "error": 31, "nondeterministic": 35, "suspicious": 33, "unsupported": 36}
 
 
 def on_terminal():
@@ -17,7 +14,7 @@ def on_terminal():
 
 
 class Page:
-    """Lines of a page; `paint` colors a word if the page is colored."""
+    """Lines of a page; `paint` colors a text if the page is colored."""
 
     def __init__(self, color):
         self.color, self.lines = color, []
@@ -25,10 +22,15 @@ class Page:
     def paint(self, text, verdict):
         return f"\x1b[{COLORS[verdict]}m{text}\x1b[0m" if self.color else text
 
-    def add(self, text="", indent=0, hang=None):
-        """A paragraph, wrapped; further lines are indented by `hang`."""
-        first, rest = " " * indent, " " * (indent if hang is None else hang)
+    def add(self, text="", indent=0, hang=None, label="", verdict=""):
+        """A paragraph, wrapped; further lines are indented by `hang`.
+
+        A `label` stands before the text, in the color of `verdict`, which counts for no width.
+        """
+        first, rest = " " * indent + label, " " * (indent if hang is None else hang)
         lines = wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+        if label and lines:
+            lines[0] = " " * indent + self.paint(label, verdict) + lines[0][len(first) :]
         self.lines += [line.replace(HELD, " ") for line in lines] or [""]
 
     def raw(self, line):

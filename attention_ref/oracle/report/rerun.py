@@ -4,8 +4,8 @@ from shlex import quote
 from textwrap import wrap
 
 from attention_ref.oracle.report.page import HELD, WIDTH, held
+from attention_ref.oracle.run.trouble import TroubleKind
 
-DIED = "it ended its worker process: a crash, which Python cannot catch"
 WHOLE = 521  # keys of a case that is to be run whole: several tiles of most kernels, none of which it is a multiple of
 
 
@@ -23,6 +23,8 @@ def words(report, run, whole=False, dtype=None):
     length = min(run.size.keys, WHOLE) if whole else meta["length"]
     dtype = dtype or run.dtype
     model = meta["models"].get(dtype)
+    # What ends its process is run in a worker again: it would end the command itself.
+    died = run.trouble is not None and run.trouble.kind is TroubleKind.DIED
     options = {
         "case": run.case,
         "seed": str(meta["seed"]),
@@ -34,7 +36,7 @@ def words(report, run, whole=False, dtype=None):
         "models": model and f"{dtype}={model}",
         "backward": ":" in (meta["backward"] or "") and meta["backward"],
         "timeout": meta["timeout"] and f"{meta['timeout']:g}",
-        "jobs": run.sentence == DIED and "2",
+        "jobs": died and "2",
     }
     return [f"attention-ref check {target}"] + [f"--{name} {quote(x)}" for name, x in options.items() if x]
 

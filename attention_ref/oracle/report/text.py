@@ -2,14 +2,15 @@
 
 import numpy as np
 
+from attention_ref.op.words import plural, shorten
+from attention_ref.oracle.report import sample
 from attention_ref.oracle.report.page import COLORS, Page, held
 from attention_ref.oracle.report.rerun import WHOLE, broken, words
 from attention_ref.oracle.run import sampling
 from attention_ref.oracle.run.candidate import RESULTS
 
-ALSO = "; and "  # between the deviations that account for one result together
 SHOWN = 5
-TELLING = 0.5  # the share of the keys below which a sample is said to be worth another one in float64
+FEW_KEYS = 0.5  # the share of detectable keys below which a sample is said to be worth another one in float64
 ORDER = ("o", "lse", "alpha", "dq", "dk", "dv")
 
 
@@ -29,21 +30,21 @@ def page(report, color=False):
 
 def summary(out, report):
     meta, counts = report.meta, report.counts()
-    verdict = "PASSED" if report.passed else "FAILED"
-    n, names = len(report.runs), {run.case for run in report.runs}
+    word, verdict = ("PASSED", "pass") if report.passed else ("FAILED", "fail")
+    runs, cases = len(report.runs), len({run.case for run in report.runs})
     dtypes = " and ".join(meta["dtypes"])
     if not meta["backend"].startswith("numpy "):
         dtypes += f", by {meta['backend']}"
-    which = f"{shortened(meta['cases'], 60)}, {held(plural(len(names), 'case') + ' in each' * (n != len(names)))}, "
+    how_many = plural(cases, "case") if runs == cases else f"{plural(cases, 'case')} in each"
+    which = f"{shorten(meta['cases'], 60)}, {held(how_many)}, "
     which += held(f"seed {meta['seed']}") + ", " + held(f"{meta['seconds']:.1f} s")
     called = f" as {meta['preset']}" if meta["preset"] not in (None, meta["candidate"]) else ""
     what = f"{meta['candidate']}{called} against {meta['rule']}, {direction(report)}, in {dtypes} ({which})"
-    if not n or counts["unsupported"] == n:
+    if not runs or counts["unsupported"] == runs:
         what += "; nothing could be checked"
-    out.add(f"{verdict}  {what}", hang=8)
-    out.lines[0] = out.lines[0].replace(verdict, out.paint(verdict, "pass" if report.passed else "fail"), 1)
-    shown = [out.paint(f"{count} {verdict}", verdict) for verdict, count in counts.items() if count]
-    out.raw(f"        {' · '.join(shown)}")
+    out.add(f"  {what}", hang=8, label=word, verdict=verdict)
+    numbers = [out.paint(f"{count} {name}", name) for name, count in counts.items() if count]
+    out.raw(f"        {' · '.join(numbers)}")
 
 
 def direction(report):
@@ -84,8 +85,8 @@ def table(out, report, dtype):
     runs = [run for run in report.runs if run.dtype == dtype]
     rows = {}
     for run in runs:
-        for found in run.results:
-            rows.setdefault(found.result, []).append((found, run))
+        for comparison in run.results:
+            rows.setdefault(comparison.result, []).append((comparison, run))
     if not rows:
         return
     out.add()
@@ -95,16 +96,16 @@ def table(out, report, dtype):
         out.raw(row(out, result, rows[result]))
 
 
-def row(out, result, found):
-    count = {verdict: sum(c.verdict == verdict for c, _ in found) for verdict in COLORS}
-    checked = len(found) - count["unsupported"]
+def row(out, result, comparison):
+    count = {verdict: sum(c.verdict == verdict for c, _ in comparison) for verdict in COLORS}
+    checked = len(comparison) - count["unsupported"]
     counts = f"{checked:>7}{count['known']:>7}{count['fail']:>6}{count['suspicious']:>7}{count['unsupported']:>8}"
     line = f"  {result:<16}{counts}"
-    seen = [(c.worst, run) for c, run in found if c.worst is not None and c.verdict != "known"]
+    seen = [(c.worst, run) for c, run in comparison if c.worst is not None and c.verdict != "known"]
     if seen:
         worst, run = max(seen, key=lambda pair: pair[0].score)
         line += (
-            f"         {number(worst.score):<9}{number(worst.error):<9}{number(worst.ulps):<9}{shortened(run.case, 20)}"
+            f"         {number(worst.score):<9}{number(worst.error):<9}{number(worst.ulps):<9}{shorten(run.case, 20)}"
         )
     bad = count["fail"] or count["nondeterministic"]
     return out.paint(line, "fail") if bad else line
@@ -122,7 +123,7 @@ def worst_cases(out, report):
             described(out, report, run)
         if len(runs) > SHOWN:
             names = ", ".join(dict.fromkeys(run.case for run in runs if run not in spread_out(runs)[:SHOWN]))
-            out.add(f"and {len(runs) - SHOWN} more: {shortened(names, 150)}", 2, 4)
+            out.add(f"and {len(runs) - SHOWN} more: {shorten(names, 150)}", 2, 4)
     if doubtful and "float64" not in report.meta["dtypes"]:
         out.raw("  In float64 a mistake stays as large as it is, and rounding does not:")
         for line in broken(words(report, doubtful[0], dtype="float64")):
@@ -140,41 +141,40 @@ def spread_out(runs):
 
 
 def described(out, report, run):
-    head = f"{run.case} · {run.dtype} · {run.verdict}"
     flags = f"   [{', '.join(run.flags)}]" if run.flags else ""
-    out.raw("  " + head.replace(run.verdict, out.paint(run.verdict, run.verdict)) + flags)
+    out.raw(f"  {run.case} · {run.dtype} · {out.paint(run.verdict, run.verdict)}{flags}")
     out.add(f"Catches: {run.why}", 4, 6)
-    shown = [c for c in run.results if c.verdict == run.verdict]
-    if run.sentence and (not shown or shown[0].sentence != run.sentence or shown[0].worst is None):
+    wrong = [c for c in run.results if c.verdict == run.verdict]
+    if run.trouble and (not wrong or wrong[0].trouble != run.trouble or wrong[0].worst is None):
         out.add(run.sentence, 4, 6)
-    for found in shown[:3]:
-        if found.worst is not None:
-            element(out, found)
-        elif found.sentence != run.sentence:
-            out.add(found.sentence, 4, 6)
-    if len(shown) > 3:
-        out.add(f"also wrong: {', '.join(c.result for c in shown[3:])}", 4)
+    for comparison in wrong[:3]:
+        if comparison.worst is not None:
+            element(out, comparison)
+        elif comparison.trouble != run.trouble:
+            out.add(comparison.sentence, 4, 6)
+    if len(wrong) > 3:
+        out.add(f"also wrong: {', '.join(c.result for c in wrong[3:])}", 4)
     if run.stage:
         out.add(run.stage, 4, 6)
     for line in broken(words(report, run)):
         out.raw(f"    {line}")
 
 
-def element(out, found):
-    worst = found.worst
-    place = f"{found.result}[{', '.join(map(str, worst.index))}]"
-    out.add(f"{place} = {exactly(worst.got)}, expected {exactly(worst.want)}", 4, 6)
+def element(out, comparison):
+    worst = comparison.worst
+    name = f"{comparison.result}[{', '.join(map(str, worst.index))}]"
+    out.add(f"{name} = {exactly(worst.got)}, expected {exactly(worst.want)}", 4, 6)
     joint = ", " if np.isfinite(worst.error) else "; wrong: "
-    where = f"{joint}{found.where}" if found.where else ""
-    out.add(f"{how_far(found)}{where}", 6, 6)
+    where = f"{joint}{comparison.where}" if comparison.place else ""
+    out.add(f"{how_far(comparison)}{where}", 6, 6)
 
 
-def how_far(found):
-    worst = found.worst
-    if found.band:
-        return f"inside its bound, but {number(found.band)} times the statistical band"
+def how_far(comparison):
+    worst = comparison.worst
+    if comparison.band:
+        return f"inside its bound, but {number(comparison.band)} times the statistical band"
     if not np.isfinite(worst.error):
-        return found.sentence
+        return comparison.sentence
     off = f"off by {number(worst.error)} = {number(worst.ulps)} ulps"
     if not worst.bound:
         return f"off by {number(worst.error)}, where it must be exact"
@@ -184,24 +184,32 @@ def how_far(found):
 
 def deviations(out, report):
     """What the library is known for: what was seen again, and what was not."""
-    seen = {}
+    cases_by_deviation = {}
     for run in report.runs:
-        told = [found.sentence for found in run.results if found.verdict == "known"]
-        for sentence in (part for whole in told for part in whole.split(ALSO)):
-            seen.setdefault(sentence, {})[run.case] = None
-    gone = report.meta["vanished"]
-    for title, sentences in (("Known deviations", seen), ("Known deviations that were not seen", gone)):
-        if sentences:
-            out.add()
-            out.raw(title)
-        for sentence in sentences:
-            cases = seen.get(sentence, ())
-            names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
-            out.add(sentence + f": {plural(len(cases), 'case')} ({names})" * bool(cases), 2, 4)
+        for comparison in run.results:
+            for sentence in comparison.known:
+                cases_by_deviation.setdefault(sentence, []).append(run.case)
+    if cases_by_deviation:
+        out.add()
+        out.raw("Known deviations")
+    for sentence, names in cases_by_deviation.items():
+        out.add(f"{sentence}: {counted(names)}", 2, 4)
+    if report.meta["vanished"]:
+        out.add()
+        out.raw("Known deviations that were not seen")
+    for sentence in report.meta["vanished"]:
+        out.add(sentence, 2, 4)
+
+
+def counted(names):
+    """How many cases, and the first of them."""
+    names = list(dict.fromkeys(names))
+    more = ", …" if len(names) > 3 else ""
+    return f"{plural(len(names), 'case')} ({', '.join(names[:3])}{more})"
 
 
 def sampled(out, report):
-    """What a sample proves, and with which probability a fault lies beside it."""
+    """What a sample proves, and with which probability a fault is missed."""
     runs = [run for run in report.runs if run.sample]
     if not runs:
         return
@@ -210,52 +218,57 @@ def sampled(out, report):
     for run in runs[:SHOWN]:
         results = [c.result for c in run.results if c.worst is not None]
         if len(runs) == 1:
-            told = sampling.sentences(run.sample, results)
+            sentences = sample.sentences(run.sample, results)
         else:
-            told = [f"{run.case} · {run.dtype}: {sampling.sentence(run.sample, results)}"]
-        for text in told:
-            out.add(text.replace("1 - ", held("1 - ")), 2, 4)
+            sentences = [f"{run.case} · {run.dtype}: {sample.sentence(run.sample, results)}"]
+        for sentence in sentences:
+            out.add(sentence, 2, 4)
     if len(runs) > SHOWN:
         out.add(f"and {len(runs) - SHOWN} more, each at rows and keys of its own: report.to_json() has them", 2, 4)
-    rest = "" if all(sampling.whole(run.sample) for run in runs) else f"{sampling.REST} "
-    out.add(rest + sampling.ONCE, 2, 4)
-    blind = [run for run in runs if run.verdict == "pass" and (run.sample["telling"] or 1) < TELLING]
-    if blind and "float64" not in report.meta["dtypes"]:
+    whole = all(sampling.whole(run.sample) for run in runs)
+    out.add(sample.ONCE if whole else f"{sample.REST} {sample.ONCE}", 2, 4)
+    coarse = []
+    for run in runs:
+        share = run.sample["detectable_key_share"]
+        if run.verdict == "pass" and share and share < FEW_KEYS:
+            coarse.append(run)
+    if coarse and "float64" not in report.meta["dtypes"]:
         out.raw("  In float64 nearly every key shows that is left out, or taken too much:")
-        for line in broken(words(report, blind[0], dtype="float64")):
+        for line in broken(words(report, coarse[0], dtype="float64")):
             out.raw(f"    {line}")
 
 
 def remarks(out, report):
     """What was not checked and why, each reason once."""
-    lacking, reasons = {}, {}
+    cases_by_option, cases_by_trouble = {}, {}
     for run in report.runs:
         for name in run.lacking:
-            lacking.setdefault(f"{name}=", {})[run.case] = None
-        if run.verdict == "unsupported" and run.sentence and not run.lacking:
-            reasons.setdefault(run.sentence, {})[run.case] = None
-        for found in run.results:
-            if found.verdict == "unsupported" and run.verdict not in ("unsupported", "error"):
-                reasons.setdefault(found.sentence, {})[run.case] = None
-    if lacking or reasons:
+            cases_by_option.setdefault(name, set()).add(run.case)
+        if run.verdict == "unsupported" and run.trouble and not run.lacking:
+            cases_by_trouble.setdefault(run.trouble, []).append(run.case)
+        for comparison in run.results:
+            if comparison.verdict == "unsupported" and run.verdict not in ("unsupported", "error"):
+                cases_by_trouble.setdefault(comparison.trouble, []).append(run.case)
+    if cases_by_option or cases_by_trouble:
         out.add()
         out.raw("Not checked")
-    if lacking:
-        often = sorted(lacking, key=lambda name: -len(lacking[name]))
-        named = ", ".join(held(f"{name} ({len(lacking[name])})") for name in often)
-        total = len({case for cases in lacking.values() for case in cases})
+    if cases_by_option:
+        often = sorted(cases_by_option, key=lambda name: -len(cases_by_option[name]))
+        named = ", ".join(held(f"{name}= ({len(cases_by_option[name])})") for name in often)
+        total = len(set().union(*cases_by_option.values()))
         out.add(f"{plural(total, 'case')} with options that the candidate does not declare: {named}", 2, 4)
-    for sentence, cases in reasons.items():
-        names = ", ".join([*cases][:3]) + ", …" * (len(cases) > 3)
-        out.add(f"{sentence}: {plural(len(cases), 'case')} ({names})", 2, 4)
+    for trouble, cases in cases_by_trouble.items():
+        out.add(f"{trouble.sentence}: {counted(cases)}", 2, 4)
     names = compared(report)
     if report.meta["dlse"] is False and "lse" in names and names & {"dq", "dk"}:
         out.add()
         out.add("The gradient through lse was not checked: the backward does not declare dlse=.", 0, 2)
-    if report.meta["unknown"]:
-        some = ", ".join(f"{name}=" for name in report.meta["unknown"])
+    unknown = report.meta["unknown"]
+    if unknown:
+        unused = ", ".join(f"{name}=" for name in unknown)
+        options = "options" if len(unknown) > 1 else "option"
         out.add()
-        out.add(f"No case gives {some}: options come under the names that ar.attention has for them.", 0, 2)
+        out.add(f"Unused {options} {unused}: ar.attention has no option of that name.", 0, 2)
     if not report.meta["backward"]:
         out.add()
         given = "no backward was given (backward=)"
@@ -277,11 +290,3 @@ def number(x):
     if x == 0 or not np.isfinite(x):
         return f"{x:g}"
     return f"{x:.2g}" if 0.001 <= abs(x) < 1000 else f"{x:.1e}"
-
-
-def plural(n, word):
-    return f"{n} {word}{'s' * (n != 1)}"
-
-
-def shortened(text, width):
-    return text if len(text) <= width else f"{text[: width - 1]}…"

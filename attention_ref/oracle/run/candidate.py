@@ -12,24 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from attention_ref.errors import CommandError, Unsupported
+from attention_ref.op.words import shorten
+from attention_ref.oracle.run.trouble import Hint, Trouble, TroubleKind
 
 RESULTS = ("o", "lse", "alpha")
 STAGES = ("score", "scaled", "capped", "biased", "masked", "dropped")
-RESULT_OF = {"forward": "return o, (o, lse) or a dict with 'o'", "backward": 'return a dict such as {"q": dq, "k": dk}'}
-
-CALLED = {"forward": "candidate(q, k, v, **options)", "backward": "backward(do, q, k, v, o, lse, **options)"}
 
 
 class Abandoned(BaseException):
     """Raised inside a candidate that has run out of time."""
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """A verdict on a call, and its sentence."""
-
-    verdict: str
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -66,11 +57,11 @@ def run(call):
         return {}, trouble
     written = [name for name, x, bits in before if digest(x) != bits]
     if written:
-        trouble = Trouble("fail", f"it writes into its input {written[0]}")
+        trouble = Trouble(TroubleKind.WRITES_INPUT, {"input": written[0]}, call.role)
     for name, result in results.items():
         for source, x in call.inputs():
             if not trouble and np.may_share_memory(result, x):
-                trouble = Trouble("fail", f"its result {name} is a view of its input {source}, not an array of its own")
+                trouble = Trouble(TroubleKind.RETURNS_VIEW, {"result": name, "input": source}, call.role)
     return {name: np.array(x) for name, x in results.items()}, trouble
 
 
@@ -83,33 +74,45 @@ def attempt(call):
     try:
         with np.errstate(all="ignore"):
             return call.function(*call.arrays.values(), **call.options), None
-    except NotImplementedError as error:
-        return None, Trouble("unsupported", told(error, call.function, call.role))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise
-        return None, Trouble("error", told(error, call.function, call.role))
+        return None, trouble_of(error, call.function, call.role)
 
 
-def told(error, function, role="forward"):
-    """An exception as one sentence, with the line of code it came from and, where it helps, what to do."""
-    text = " ".join(said(error).split())
-    if isinstance(error, (CommandError, Unsupported)):
-        return text
-    text = f"it raised {type(error).__name__}" + f": {text[:160]}{'…' * (len(text) > 160)}" * bool(text)
-    frames = traceback.extract_tb(error.__traceback__)
-    home = getattr(getattr(plain(function), "__code__", None), "co_filename", None)
-    own = [frame for frame in frames if frame.filename == home]
-    if own:
-        text += f" ({Path(own[-1].filename).name}:{own[-1].lineno})"
-    return text + hint(error, role)
+def trouble_of(error, function, role="forward"):
+    """What an exception means, with the line of code that it came from and, where it helps, what to do."""
+    if isinstance(error, Unsupported):
+        return Trouble(TroubleKind.CANNOT_SAY, {"reason": message_of(error)}, role)
+    if isinstance(error, CommandError):
+        facts = {"summary": on_one_line(error.summary), "message": on_one_line(error.detail)}
+        return Trouble(TroubleKind.COMMAND_FAILED, facts, role)
+    facts = {
+        "exception": type(error).__name__,
+        "message": shorten(message_of(error), 161),
+        "location": line_of(error, function),
+    }
+    if isinstance(error, NotImplementedError):
+        return Trouble(TroubleKind.REFUSED, facts, role)
+    return Trouble(TroubleKind.RAISED, facts | {"hint": hint(error, role)}, role)
 
 
-def said(error):
+def message_of(error):
     try:
-        return str(error)
-    except Exception:
+        return on_one_line(str(error))
+    except Exception:  # an exception of the candidate's own, whose __str__ raises
         return ""
+
+
+def on_one_line(text):
+    return " ".join(text.split())
+
+
+def line_of(error, function):
+    """The last line of the function's own file that the exception passed through, "" if it passed through none."""
+    home = getattr(getattr(plain(function), "__code__", None), "co_filename", None)
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == home]
+    return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
 
 
 def plain(function):
@@ -120,15 +123,15 @@ def plain(function):
 
 
 def hint(error, role):
-    """What to do about a call that does not fit the signature."""
-    text = said(error) if isinstance(error, TypeError) else ""
+    """What to do about a call that does not fit the signature. The words looked for are Python's own."""
+    text = message_of(error) if isinstance(error, TypeError) else ""
     if "positional argument" in text and "given" in text:
-        return f"; it is called as {CALLED[role]}"
+        return Hint.CALLED_BACKWARD if role == "backward" else Hint.CALLED_FORWARD
     if "required" in text:
-        return "; give every option a default, a case passes only those that it uses"
+        return Hint.GIVE_DEFAULTS
     if "unexpected keyword argument" in text:
-        return "; leave an option that it does not have out of the signature, or raise NotImplementedError"
-    return ""
+        return Hint.LEAVE_OPTION_OUT
+    return Hint.NONE
 
 
 def limited(call):
@@ -145,32 +148,31 @@ def limited(call):
         return answer.get(timeout=call.timeout)
     except queue.Empty:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Abandoned))
-        return None, Trouble("error", f"it had not returned after {call.timeout:g} s (timeout=)")
+        return None, Trouble(TroubleKind.TIMED_OUT, {"seconds": call.timeout}, call.role)
 
 
 def named(returned, role):
     """(results by name, None) from what a candidate returned, or ({}, Trouble)."""
-    right = RESULT_OF[role]
     if isinstance(returned, np.ndarray) and role == "forward":
         returned = {"o": returned}
     elif isinstance(returned, (tuple, list)) and role == "forward":
         if not 1 <= len(returned) <= 2:
-            return {}, Trouble("error", f"it returned {len(returned)} things; {right}")
+            return {}, Trouble(TroubleKind.RETURNS_TOO_MANY, {"count": len(returned)}, role)
         returned = dict(zip(("o", "lse"), returned, strict=False))
     if not isinstance(returned, dict):
-        return {}, Trouble("error", f"it returned {kind(returned)}; {right}")
+        return {}, Trouble(TroubleKind.RETURNS_OTHER, {"type": type_name(returned)}, role)
     results = {name: x for name, x in returned.items() if x is not None}
     for name, x in results.items():
         if not isinstance(x, (np.ndarray, np.generic)):
-            return {}, Trouble("error", f"its result {name} is {kind(x)}, not a NumPy array")
+            return {}, Trouble(TroubleKind.NO_ARRAY, {"result": name, "type": type_name(x)}, role)
     if role == "backward" and results and {"dq", "dk", "dv"} >= set(results):
-        return {}, Trouble("error", f"it returned gradients under the names {', '.join(results)}; {right}")
+        return {}, Trouble(TroubleKind.GRADIENT_NAMES, {"names": tuple(results)}, role)
     if role == "forward" and "o" not in results:
-        return {}, Trouble("error", f"it returned a dict without 'o'; {right}")
+        return {}, Trouble(TroubleKind.NO_OUTPUT, {}, role)
     return results, None
 
 
-def kind(x):
+def type_name(x):
     if x is None:
         return "None"
     module = type(x).__module__.partition(".")[0]

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from attention_ref.oracle.bounds.number_formats import find, widened
+from attention_ref.oracle.run.localize import Place, SampledPlace, describe
+from attention_ref.oracle.run.trouble import Trouble, TroubleKind
 
-KINDS: dict[str, Callable] = {"nan": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
+VALUES: dict[str, Callable] = {"nan": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,32 @@ class Worst:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The verdict on one result of one run."""
+    """The verdict on one result of one run: "pass", or that of what is wrong with it.
+
+    `known` are the sentences of the known deviations that together account for it.
+    """
 
     result: str
-    verdict: str
-    sentence: str = ""
+    trouble: Trouble | None = None
     worst: Worst | None = None
     wrong: int = 0
     size: int = 0
-    where: str = ""
+    place: Place | SampledPlace | None = None
     band: float | None = None
     varies: bool = False
+    known: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        return self.trouble.verdict if self.trouble else "pass"
+
+    @property
+    def sentence(self) -> str:
+        return self.trouble.sentence if self.trouble else ""
+
+    @property
+    def where(self) -> str:
+        return describe(self.place)
 
 
 @dataclass(frozen=True)
@@ -53,17 +70,17 @@ def compare(result, got, wanted):
     """(Comparison, boolean array of the wrong elements or None)."""
     want, delta = wanted.value, np.broadcast_to(wanted.delta, wanted.value.shape)
     if got.shape != want.shape:
-        return failed(result, f"{result} has shape {got.shape}, expected {want.shape}"), None
+        facts = {"result": result, "got": got.shape, "want": want.shape}
+        return Comparison(result, Trouble(TroubleKind.SHAPE, facts)), None
     if got.dtype not in wanted.dtypes:
-        expected = " or ".join(dtype.name for dtype in wanted.dtypes)
-        return failed(result, f"{result} has dtype {got.dtype.name}, expected {expected}"), None
+        facts = {"result": result, "got": got.dtype.name, "dtypes": tuple(dtype.name for dtype in wanted.dtypes)}
+        return Comparison(result, Trouble(TroubleKind.DTYPE, facts)), None
     fmt = find(got.dtype)
     if len(wanted.dtypes) > 1 and fmt == wanted.fmt:
-        delta = delta + fmt.ulp(
-            np.where(np.isfinite(want), want, 0)
-        )  # bounded in the wide format, returned in the narrow one
+        # Bounded in the wide format, returned in the narrow one: one rounding more.
+        delta = delta + fmt.ulp(np.where(np.isfinite(want), want, 0))
     got = widened(got)
-    sentence, wrong = wrong_kind(result, got, want, delta)
+    trouble, wrong = unlike_values(result, got, want, delta)
     with np.errstate(all="ignore"):
         error = np.abs(got - want)
         same = (got == want) | (np.isnan(got) & np.isnan(want))
@@ -73,27 +90,24 @@ def compare(result, got, wanted):
     worst = worst_of(got, want, delta, score, fmt) if want.size else None
     count = int(np.count_nonzero(wrong))
     if not count or worst is None:
-        return Comparison(result, "pass", "", worst, 0, want.size), wrong
-    sentence = sentence or f"{result} is off by {worst.score:.3g} times its bound"
-    return Comparison(result, "fail", sentence, worst, count, want.size), wrong
+        return Comparison(result, None, worst, 0, want.size), wrong
+    trouble = trouble or Trouble(TroubleKind.OUT_OF_BOUND, {"result": result, "score": worst.score})
+    return Comparison(result, trouble, worst, count, want.size), wrong
 
 
-def failed(result, sentence):
-    return Comparison(result, "fail", sentence)
-
-
-def wrong_kind(result, got, want, delta):
-    """(a sentence about what is not finite where it should be, or the other way, and where that is)."""
+def unlike_values(result, got, want, delta):
+    """(the Trouble with NaN, inf or -inf where it should not be or not where it should, or None; where that is)."""
     wrong = np.zeros(want.shape, bool)
-    sentences = []
-    for name, test in KINDS.items():
-        more = test(got) & ~test(want) & ~np.isposinf(delta)
-        less = test(want) & ~test(got)
-        for count, text in ((more, f"is {name}, where it should not be,"), (less, f"is not {name}, as it should be,")):
-            if count.any():
-                sentences.append(f"{result} {text} at {np.count_nonzero(count)} of {want.size} elements")
-        wrong |= more | less
-    return sentences[0] if sentences else "", wrong
+    first = None
+    for value, test in VALUES.items():
+        unexpected = test(got) & ~test(want) & ~np.isposinf(delta)
+        missing = test(want) & ~test(got)
+        for kind, where in ((TroubleKind.UNEXPECTED_VALUE, unexpected), (TroubleKind.MISSING_VALUE, missing)):
+            if first is None and where.any():
+                count = int(np.count_nonzero(where))
+                first = Trouble(kind, {"result": result, "value": value, "count": count, "size": want.size})
+        wrong |= unexpected | missing
+    return first, wrong
 
 
 def worst_of(got, want, delta, score, fmt):

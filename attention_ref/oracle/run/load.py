@@ -21,7 +21,7 @@ def load(target):
         found = from_file(home) if home.endswith(".py") else from_package(home)
     except FileNotFoundError as error:
         if error.filename != home:
-            raise OptionError(f"cannot import {home}: {told(error, home)}") from None
+            raise OptionError(f"cannot import {home}: {exception_in(error, home)}") from None
         raise OptionError(f"there is no file {home}") from None
     except ImportError as error:
         raise OptionError(f"cannot import {home}: {error}") from None
@@ -29,7 +29,7 @@ def load(target):
         line = f"line {error.lineno}: " if error.lineno else ""
         raise OptionError(f"cannot import {home}: {line}{error.msg}") from None
     except (Exception, SystemExit) as error:
-        raise OptionError(f"cannot import {home}: {told(error, home)}") from None
+        raise OptionError(f"cannot import {home}: {exception_in(error, home)}") from None
     try:
         for part in name.split("."):
             found = getattr(found, part)
@@ -38,7 +38,7 @@ def load(target):
     return found
 
 
-def told(error, path):
+def exception_in(error, path):
     """What importing a file came to, with the line of it where it is known."""
     lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == path]
     where = f" (line {lines[-1]})" if lines else ""

@@ -59,7 +59,7 @@ def called(content):
     return function(job)
 
 
-class Told(io.TextIOBase):
+class ToStandardError(io.TextIOBase):
     """A stream to standard error that nobody can close."""
 
     def write(self, text):
@@ -72,7 +72,7 @@ class Told(io.TextIOBase):
 def quiet():
     """Standard output led to standard error, also that of code in C."""
     os.dup2(2, 1)
-    sys.stdout = Told()
+    sys.stdout = ToStandardError()
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def aside():
     kept, folder = os.dup(1), os.getcwd()
     os.dup2(2, 1)
     try:
-        with redirect_stdout(Told()):
+        with redirect_stdout(ToStandardError()):
             yield
     finally:
         written_out()

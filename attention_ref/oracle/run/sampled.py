@@ -1,30 +1,26 @@
-"""One long case, run: the candidate called once on the whole, its results compared at the rows and keys of a sample."""
+"""The view of a long case at some rows and keys: the candidate is called once on the whole, and compared there."""
 
 from copy import deepcopy
-from dataclasses import replace
 from functools import cached_property
 from zlib import crc32
 
 import numpy as np
 
-from attention_ref.oracle.bounds import precision
+from attention_ref.oracle.bounds import number_formats, precision
 from attention_ref.oracle.bounds.number_formats import widened
 from attention_ref.oracle.bounds.sampled import at_keys, at_rows, no_bound_at_keys
-from attention_ref.oracle.report.text import plural
-from attention_ref.oracle.run import runner as whole
+from attention_ref.oracle.cases.case import build
 from attention_ref.oracle.run import sampling
-from attention_ref.oracle.run.compare import Comparison
+from attention_ref.oracle.run.localize import SampledPlace
+from attention_ref.oracle.run.trouble import Trouble, TroubleKind
+from attention_ref.oracle.run.truth import input_of
 from attention_ref.pipeline.recorder import has_lse
 from attention_ref.pipeline.sample import through_keys
 from attention_ref.pipeline.tiled import execute, memory
 from attention_ref.pipeline.tiled.problem import Problem, refusal
 
 AXIS = {"o": -2, "lse": -1, "dq": -2, "dk": -2, "dv": -2}
-LISTED = 4
-
-
-def run(job):
-    return whole.run(job, SampledRunner)
+AT_KEYS = ("dk", "dv")
 
 
 class SampledTruth:
@@ -33,7 +29,8 @@ class SampledTruth:
     def __init__(self, rule, inputs, model, rows, keys, with_dlse=False):
         self.rule, self.inputs, self.model, self.with_dlse = rule, inputs, model, with_dlse
         self.rows, self.keys = rows, keys
-        self.telling = None
+        self.detectable_key_share = None
+        self.bounds_by_kind: dict = {}
 
     @cached_property
     def options(self):
@@ -57,12 +54,8 @@ class SampledTruth:
         return cotangents
 
     @property
-    def has_lse(self):
-        return has_lse(self.rule.module.normalizer(self.inputs.options))
-
-    @property
     def has_dlse(self):
-        return self.with_dlse and self.has_lse
+        return self.with_dlse and has_lse(self.rule.module.normalizer(self.inputs.options))
 
     @cached_property
     def at_rows(self):
@@ -76,8 +69,8 @@ class SampledTruth:
         rows, saved, grads = through_keys(self.problem, self.keys, do, dlse, None)
         return rows, saved, {name: grads[name] for name in "kv"}
 
-    def rest(self):
-        """Let go of all that is large until it is asked for again: a candidate may need the room."""
+    def release(self):
+        """Let go of all that is large until it is asked for again: a candidate may need the memory."""
         for name in ("given", "problem", "cotangents", "at_rows", "through_keys"):
             self.__dict__.pop(name, None)
         memory.release()
@@ -102,13 +95,22 @@ class SampledTruth:
         _, _, grads = self.through_keys
         return {"q": dq, **grads}
 
+    def bound_of(self, result, backward=False, statistical=False):
+        """The bound on a result, or the band that independent roundings stay in; None where there is none."""
+        kind = result in AT_KEYS, backward, statistical
+        if kind not in self.bounds_by_kind:
+            bounds = self.bounds_at_keys(statistical) if result in AT_KEYS else self.bounds(backward, statistical)
+            self.bounds_by_kind[kind] = bounds
+        return self.bounds_by_kind[kind].get(input_of(result))
+
     def bounds(self, backward=False, statistical=False):
         """At the rows."""
         model = precision.find(self.model, statistical)
         cotangents = self.cotangent_at(self.rows) if backward else ()
-        found, telling = at_rows(self.problem, self.rows, model, *cotangents)
-        self.telling = telling if self.telling is None else self.telling
-        return found
+        bounds, share = at_rows(self.problem, self.rows, model, *cotangents)
+        if self.detectable_key_share is None:
+            self.detectable_key_share = share
+        return bounds
 
     def bounds_at_keys(self, statistical=False):
         if no_bound_at_keys(self.problem.pipeline, self.given):
@@ -118,143 +120,128 @@ class SampledTruth:
         cotangents = self.cotangent_at(... if every else rows)
         return at_keys(self.problem, self.keys, precision.find(self.model, statistical), rows, saved, *cotangents)
 
-
-def compact(value):
-    """Does a copy of an option lie in memory as it does itself?"""
-    parts = value if isinstance(value, tuple) else (value,)
-    return all(x.flags.c_contiguous for x in parts if isinstance(x, np.ndarray))
+    def term(self, result, index):
+        """The bounds of a sample are not split by the kind of rounding."""
+        return ""
 
 
-class SampledRunner(whole.Runner):
-    """The run of one job at the rows and keys of a sample; the rest is looked at only for NaN."""
+class Sample:
+    """The view of a case at the rows and keys of a sample; the rest is looked at for shape and NaN only."""
 
-    def __init__(self, job):
-        super().__init__(job)
+    calls = 1  # a second one may take minutes
+
+    def __init__(self, job, rule):
+        self.job, self.case, self.rule = job, job.case, rule
+        self.inputs = self.drawn_inputs()
         size, rng = self.case.size, np.random.default_rng([job.seed, crc32(b"sample"), crc32(job.case.name.encode())])
         self.rows = sampling.chosen(size.queries, job.sample, rng)
         self.keys = sampling.chosen(size.keys, job.sample, rng)
-        self.whole: dict = {}
-        self.noted: dict = {}
 
-    @cached_property
-    def bounds_at_keys(self):
-        return self.truth.bounds_at_keys()
+    @property
+    def evidence_inputs(self):
+        """None: they are long, and drawn again from the seed."""
+        return None
 
-    @cached_property
-    def band_at_keys(self):
-        return self.truth.bounds_at_keys(statistical=True)
+    def drawn_inputs(self):
+        return build(self.case, self.rule, number_formats.find(self.job.dtype), self.job.seed)
 
-    def delta(self, result, statistical=False):
-        if result not in ("dk", "dv"):
-            return super().delta(result, statistical)
-        return (self.band_at_keys if statistical else self.bounds_at_keys).get(whole.input_of(result))
+    def new_inputs(self):
+        """Copies of the first inputs, which is faster than to draw them, where copies lie in memory as these do."""
+        if self.case.layout == "contiguous" and all(map(copied_alike, self.inputs.options.values())):
+            return deepcopy(self.inputs)
+        return self.drawn_inputs()
 
-    def fresh(self):
-        """Inputs of their own for a call: copies of the first, where copies lie in memory as these do."""
-        drawn = getattr(self, "inputs", None)
-        alike = drawn is not None and self.case.layout == "contiguous" and all(map(compact, drawn.options.values()))
-        return deepcopy(drawn) if alike else super().fresh()
-
-    @cached_property
-    def truth(self):
-        return SampledTruth(self.rule, self.inputs, self.job.model, self.rows, self.keys, self.with_dlse())
-
-    def run(self):
+    def refusal(self):
         reason = refusal(self.rule.module, self.inputs.options)
-        if reason:
-            return self.finished("unsupported", reason.replace("; leave tile= out", ""), [])
-        found = super().run()
-        if found.results:
-            found.sample = self.facts(found)
-        return found
+        return Trouble(TroubleKind.UNFIT, {"reason": reason}) if reason else None
 
-    def evidence(self, sides):
-        """As of a whole case, at the sample; without the inputs, which are long, and drawn again from the seed."""
-        return super().evidence(sides) | {"inputs": None}
+    def truth(self, with_dlse):
+        return SampledTruth(self.rule, self.inputs, self.job.model, self.rows, self.keys, with_dlse)
 
-    def facts(self, found):
-        """What a report says about the sample."""
-        size = self.case.size
-        back = any(c.result in ("dk", "dv") and c.verdict != "unsupported" for c in found.results)
-        return {
-            "rows": self.rows.tolist(),
-            "keys": self.keys.tolist() if back else [],
-            "of_rows": size.queries,
-            "of_keys": size.keys,
-            "telling": self.truth.telling,
-        }
+    def before_backward(self, truth):
+        truth.release()
 
-    def again(self, call, first):
-        """The candidate runs once: it may take minutes."""
-        return first, None
+    def results_kept(self, results):
+        """alpha and stages are as large as all pairs."""
+        return {name: results[name] for name in ("o", "lse") if name in results}
 
-    def no_bound(self, name):
-        reason = no_bound_at_keys(self.rule.module, self.truth.given) if name in ("dk", "dv") else ""
-        return reason or super().no_bound(name)
-
-    def no_gradient(self, name):
-        return f"{name} is a sum over all pairs, which a sample does not give"
-
-    def push(self):
-        results, trouble = super().push()
-        self.whole = {name: results[name] for name in ("o", "lse") if name in results}
-        return self.cut(self.whole), trouble
-
-    def pull(self, results):
-        self.truth.rest()
-        (found, trouble), self.whole = super().pull(self.whole), {}
-        return self.cut(found), trouble
+    def axis_of(self, result):
+        """("row" or "key", the sampled indices of it)."""
+        return ("key", self.keys) if result in AT_KEYS else ("row", self.rows)
 
     def cut(self, results):
-        """The results at the sample; notes which have not the shape of the whole, or a NaN anywhere."""
-        out, wanted = {}, self.shapes()
+        """(the results at the sample, {name: Trouble} of those of a wrong shape, or with a NaN anywhere)."""
+        sampled, troubles, shapes = {}, {}, self.shapes()
         for name, x in results.items():
-            if name not in wanted:
-                out[name] = x
-                continue
-            if x.shape != wanted[name]:
-                self.noted[name] = f"{name} has shape {x.shape}, expected {wanted[name]}"
-                continue
-            nan = np.isnan(x) if x.dtype.kind in "fcV" else np.zeros(x.shape, bool)
-            strange = nan if name == "lse" else np.logical_or.reduce(nan, axis=-1)
-            if strange.any() and self.case.options.get("empty_row") != "nan" and self.case.poison is None:
-                what = "row" if name in ("o", "lse", "dq") else "key"
-                places = np.flatnonzero(np.logical_or.reduce(strange, axis=tuple(range(strange.ndim - 1))))
-                where = f"first at {what} {places[0]}, in {plural(len(places), what)}"
-                self.noted[name] = f"{name} is nan, where it should not be, {where}"
-            index = self.rows if name in ("o", "lse", "dq") else self.keys
-            out[name] = np.take(x, index, axis=AXIS[name])
-        return out
+            if name not in shapes:
+                sampled[name] = x
+            elif x.shape != shapes[name]:
+                troubles[name] = Trouble(TroubleKind.SHAPE, {"result": name, "got": x.shape, "want": shapes[name]})
+            else:
+                sampled[name] = np.take(x, self.axis_of(name)[1], axis=AXIS[name])
+                lines = self.nan_lines(name, x)
+                if lines.size:
+                    axis, _ = self.axis_of(name)
+                    facts = {"result": name, "axis": axis, "first": int(lines[0]), "lines": (lines.size, axis)}
+                    troubles[name] = Trouble(TroubleKind.NAN_IN_LINES, facts)
+        return sampled, troubles
+
+    def nan_lines(self, name, x):
+        """The rows or keys of the whole with a NaN that should not be there."""
+        may_be_nan = self.case.options.get("empty_row") == "nan" or self.case.poison is not None
+        if may_be_nan or x.dtype.kind not in "fcV":
+            return np.arange(0)
+        axis = x.ndim + AXIS[name]
+        return np.flatnonzero(np.isnan(x).any(axis=tuple(a for a in range(x.ndim) if a != axis)))
 
     def shapes(self):
         """The shapes of all the results."""
         arrays, do = self.inputs.arrays, self.inputs.do
-        lse = {"lse": do.shape[:-1]} if self.truth.has_lse else {}
-        return {"o": do.shape} | lse | {f"d{name}": arrays[name].shape for name in "qkv"}
+        shapes = {"o": do.shape} | {f"d{name}": arrays[name].shape for name in "qkv"}
+        if has_lse(self.rule.module.normalizer(self.inputs.options)):
+            shapes["lse"] = do.shape[:-1]
+        return shapes
 
-    def explained(self, found, wrong):
-        """The comparison with how many of the sampled rows or keys are wrong, and which."""
-        index, axis = (self.keys, "key") if found.result in ("dk", "dv") else (self.rows, "row")
-        if wrong is None or found.worst is None:
-            return found
-        place = wrong.ndim + AXIS[found.result]
-        hit = index[wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != place))].tolist()
-        listed = ", ".join(map(str, hit[:LISTED])) + ", …" * (len(hit) > LISTED)
-        where = f"at {len(hit)} of {len(index)} sampled {axis}s: {listed}"
-        return replace(found, where=where)
+    def place(self, result, wrong, truth):
+        """Which of the sampled rows or keys are wrong."""
+        if wrong is None:
+            return None
+        axis, indices = self.axis_of(result)
+        along = wrong.ndim + AXIS[result]
+        hit = wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != along))
+        return SampledPlace(axis, tuple(indices[hit].tolist()), len(indices))
 
-    def compare(self, side, second):
-        super().compare(side, second)
-        found = {c.result: self.placed(c) for c in side.comparisons}
-        for name, sentence in self.noted.items():
-            if name not in found or found[name].verdict != "fail":
-                found[name] = Comparison(name, "fail", sentence)
-        side.comparisons[:], self.noted = found.values(), {}
+    def index_in_whole(self, result, index):
+        if result not in AXIS:
+            return index
+        _, indices = self.axis_of(result)
+        whole = list(index)
+        whole[AXIS[result]] = int(indices[whole[AXIS[result]]])
+        return tuple(whole)
 
-    def placed(self, found):
-        """The comparison with the row or key of the whole, instead of its number in the sample."""
-        if found.worst is None or found.result not in AXIS:
-            return found
-        index, at = self.keys if found.result in ("dk", "dv") else self.rows, list(found.worst.index)
-        at[AXIS[found.result]] = int(index[at[AXIS[found.result]]])
-        return replace(found, worst=replace(found.worst, index=tuple(at)))
+    def no_bound(self, result, truth):
+        reason = no_bound_at_keys(self.rule.module, truth.given) if result in AT_KEYS else ""
+        if reason:
+            return Trouble(TroubleKind.NO_BOUND_IN_SAMPLE, {"reason": reason})
+        return Trouble(TroubleKind.NO_BOUND, {"result": result})
+
+    def no_gradient(self, result):
+        return Trouble(TroubleKind.SUM_OVER_PAIRS, {"result": result})
+
+    def facts(self, comparisons, truth):
+        """What a report says about the sample."""
+        size = self.case.size
+        compared_at_keys = any(c.result in AT_KEYS and c.verdict != "unsupported" for c in comparisons)
+        return {
+            "rows": self.rows.tolist(),
+            "keys": self.keys.tolist() if compared_at_keys else [],
+            "of_rows": size.queries,
+            "of_keys": size.keys,
+            "detectable_key_share": truth.detectable_key_share,
+        }
+
+
+def copied_alike(value):
+    """Whether a copy of an option lies in memory as the option itself does."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return all(x.flags.c_contiguous for x in parts if isinstance(x, np.ndarray))

@@ -1,14 +1,10 @@
-"""Which rows and keys a sample looks at, and how likely a fault is to lie beside it."""
+"""Which rows and keys a sample looks at, and how likely it is to miss a fault."""
 
 from math import exp, lgamma
 
 import numpy as np
 
 BLOCK = 64  # the tiles of kernels are multiples of 64, or divide it
-SHARES = (0.001, 0.01, 0.1)
-REST = "All other rows and keys were looked at for shape, dtype and NaN only: a wrong number there is not seen."
-ONCE = "The candidate ran once: whether its bits vary between runs was not looked at."
-AT = {"rows": ("o", "lse", "dq"), "keys": ("dk", "dv")}
 
 
 def chosen(length, count, rng):
@@ -45,73 +41,12 @@ def block_missed(positions, length):
     return 1 - len(np.unique(positions // BLOCK)) / -(-length // BLOCK)
 
 
-def sentences(facts, results):
-    """What a sample proves, and how likely it is to miss what, for a report; `results` are those that were compared."""
-    yield f"Compared: {compared(facts, results)}."
-    for name, index, size in places(facts, results):
-        if 0 < len(index) < size:
-            faulty = dict.fromkeys(max(1, round(share * size)) for share in SHARES)
-            shares = [f"{n:,} of the {size:,} {name}: {chance(missed(size, len(index), n))}" for n in faulty]
-            block = f"one block of {BLOCK}: {chance(block_missed(index, size))}"
-            yield f"A fault at random places is missed with probability: {', '.join([*shares, block])}."
-    if facts["telling"] is not None and "o" in results and 0 < len(facts["rows"]) < facts["of_rows"]:
-        yield (
-            f"Of the keys that a sampled row sees, {facts['telling']:.3%} hold so much of its weight that o breaks its "
-            f"bound without them. One key, any, left out in one block of {BLOCK} rows, any, is missed with probability "
-            f"{chance(one_key_missed(facts))}, and with {chance(1 - facts['telling'])} where the block is sampled at "
-            f"one row."
-        )
+def one_key_missed(facts):
+    """The probability that a sample misses one key left out in one block of rows, where all are equally likely."""
+    block_seen = 1 - block_missed(np.array(facts["rows"]), facts["of_rows"])
+    return 1 - block_seen * facts["detectable_key_share"]
 
 
 def whole(facts):
-    """Are all rows, and the keys if there are any, in the sample?"""
-    return all(len(facts[name]) in (0, facts[f"of_{name}"]) for name in AT)
-
-
-def sentence(facts, results):
-    """The same in short, of one of several runs."""
-    chances = [f"a fault in one block of {BLOCK} {name} is missed with probability {chance(block_missed(index, size))}"
-        for name, index, size in places(facts, results) if 0 < len(index) < size]  # fmt: skip
-    if facts["telling"] is not None and "o" in results:
-        chances.append(f"one key left out in one block of rows with {chance(one_key_missed(facts))}")
-    return "; ".join([compared(facts, results), *chances])
-
-
-def one_key_missed(facts):
-    """The probability that a sample misses one key left out in one block of rows, where all are equally likely."""
-    return 1 - (1 - block_missed(np.array(facts["rows"]), facts["of_rows"])) * facts["telling"]
-
-
-def compared(facts, results):
-    told = []
-    for what, index, size in places(facts, results):
-        names = [name for name in AT[what] if name in results]
-        told.append(f"{listed(names)} at {of(index, size, what.removesuffix('s'))}")
-    return "; ".join(told) or "nothing"
-
-
-def listed(names):
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def places(facts, results):
-    """(what, the indices, of how many) of the rows and the keys at which some of these results are."""
-    at = [name for name in AT if set(AT[name]) & set(results)]
-    return [(name, np.array(facts[name]), facts[f"of_{name}"]) for name in at]
-
-
-def of(index, size, name):
-    """ "64 of 131,072 rows (0, 2047, 2048, …, 131071)"."""
-    if len(index) == size:
-        return f"all {size:,} {name}s" if size != 1 else f"the only {name}"
-    *first, last = index.tolist()
-    listed = f" ({', '.join(map(str, first[:3]))}, …, {last})" if len(first) > 3 else f" ({', '.join(map(str, index))})"
-    return f"{len(index)} of {size:,} {name}{'s' * (size != 1)}{listed}"
-
-
-def chance(p):
-    """A probability that is not called 1 or 0 unless it is."""
-    if p in (0, 1):
-        return f"{p:.0f}"
-    return f"{p:.3f}" if 0.0005 <= p < 0.9995 else f"1 - {1 - p:.1e}" if p > 0.5 else f"{p:.1e}"
+    """Whether all rows, and the keys if there are any, are in the sample."""
+    return all(len(facts[name]) in (0, facts[f"of_{name}"]) for name in ("rows", "keys"))

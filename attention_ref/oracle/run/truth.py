@@ -23,7 +23,9 @@ class Truth:
     """The right answers for the inputs of one run, and how far a correct kernel may be from them."""
 
     def __init__(self, rule, inputs, model, with_dlse=False):
-        self.rule, self.model, self.found = rule, model, {}
+        self.rule, self.model = rule, model
+        self.bounds_by_kind: dict = {}
+        self.bounds_by_term: dict = {}
         self.arrays, self.options = ({n: widened(x) for n, x in d.items()} for d in (inputs.arrays, inputs.options))
         self.cotangents = {"o": widened(inputs.do)}
         self.attended = attention(**self.arrays, rule=rule, **self.options)
@@ -53,6 +55,13 @@ class Truth:
         model = model or self.model
         return bound(self.rule, self.arrays, self.options, cotangents, model, statistical=statistical)
 
+    def bound_of(self, result, backward=False, statistical=False):
+        """The bound on a result, or the band that independent roundings stay in; None where there is none."""
+        kind = backward, statistical
+        if kind not in self.bounds_by_kind:
+            self.bounds_by_kind[kind] = self.bounds(backward, statistical)
+        return self.bounds_by_kind[kind].get(input_of(result))
+
     def term(self, result, index):
         """Which kind of rounding makes up most of the bound at one element, in words."""
         sizes = {part: float(bounds[result][index]) for part, bounds in self.parts(result not in RESULTS).items()}
@@ -60,9 +69,10 @@ class Truth:
 
     def parts(self, backward):
         """The bounds with all but one kind of rounding left out, by that kind."""
-        if backward not in self.found:
-            self.found[backward] = {part: self.bounds(backward, model=only(part, self.model)) for part in TERMS}
-        return self.found[backward]
+        if backward not in self.bounds_by_term:
+            bounds = {part: self.bounds(backward, model=only(part, self.model)) for part in TERMS}
+            self.bounds_by_term[backward] = bounds
+        return self.bounds_by_term[backward]
 
 
 def only(part, model):
@@ -72,6 +82,11 @@ def only(part, model):
     if part != "work":
         quiet["work"] = precision.FORMATS["f64"]
     return replace(whole, pulled=None if "operand" in quiet else whole.pulled, **quiet)
+
+
+def input_of(result):
+    """The name under which `bound` knows a result: q for dq."""
+    return result if result in RESULTS else result.removeprefix("d")
 
 
 def allowed_pairs(queries, keys, options):

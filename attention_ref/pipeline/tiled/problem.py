@@ -17,7 +17,7 @@ from attention_ref.pipeline.tiled.cut import Cutter
 from attention_ref.pipeline.tiled.plan import choose, sizes, tasks
 
 AUTO_BYTES = 2**22
-EMULATED = "an emulated precision rounds whole stages, not tiles; leave tile= out"
+EMULATED = "an emulated precision rounds whole stages, not tiles"
 ADJUSTED = PLACED | {"softcap"}
 PLACE = ("allowed", "q_lengths", "k_lengths", "q_segments", "k_segments", "mask", "causal", "window", "align")
 
@@ -142,18 +142,18 @@ def wants_tiles(pipeline, given, tile, emulated):
         return pairs * width > AUTO_BYTES and not reason
     sizes(tile)
     if reason:
-        raise OptionError(reason)
+        raise OptionError(f"{reason}; leave tile= out")
     return True
 
 
 def refusal(pipeline, given):
     """Why a call cannot run in tiles, in a sentence, or None."""
     if not pipeline.pairwise:
-        return "this rule's keys stand beside its queries, so that there are no tiles of pairs; leave tile= out"
+        return "this rule's keys stand beside its queries, so that there are no tiles of pairs"
     op = pipeline.normalizer(given)
     if not (has_lse(op) or optional(op, "ELEMENTWISE")):
         name = given.get("normalize", pipeline.own_normalize)
-        return f"{name} needs every score of a row at once and cannot be tiled; leave tile= out"
+        return f"{name} needs every score of a row at once and cannot be tiled"
     return None
 
 

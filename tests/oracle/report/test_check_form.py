@@ -167,7 +167,7 @@ def test_options_under_another_librarys_names_are_pointed_out():
         return right(query, key, value)
 
     page = str(ar.check(foreign, cases="shape-17x17,mask-half"))
-    assert "No case gives attn_mask=: options come under the names that ar.attention has for them." in page
+    assert "Unused option attn_mask=: ar.attention has no option of that name." in page
 
 
 def test_what_was_asked_for_is_not_what_was_done():

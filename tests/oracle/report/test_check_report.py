@@ -150,7 +150,7 @@ def test_a_known_deviation_is_not_the_worst_of_what_passed():
     def leaking(q, k, v, allowed=None):
         return ar.attention(q, k, v, allowed=allowed).alpha @ v
 
-    known = (Known("a leak", ("Poison",), nan="poison"),)
+    known = (Known("a leak", ("Poison",), nan_from="poison"),)
     preset = Preset("made.up", "numpy", leaking, known=known, rules={"scaled_dot": {}}, dtypes=("float32",))
     page = str(ar.check(preset=preset, cases="mask-half,poison-nan-mask"))
     assert "1 pass · 1 known" in page

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from attention_ref.oracle.bounds import number_formats
-from attention_ref.oracle.diagnose.localize import broken_stage, locate
 from attention_ref.oracle.run.compare import Wanted, compare
+from attention_ref.oracle.run.localize import broken_stage, describe, locate
 
 F32 = number_formats.find("float32")
 
@@ -118,29 +118,29 @@ ALL = slice(None)
     ],
 )
 def test_locate(result, wrong, where):
-    assert locate(result, wrong).endswith(where)
+    assert describe(locate(result, wrong)).endswith(where)
 
 
 def test_locate_names_the_keys_that_the_wrong_rows_see():
     causal = np.tri(33, dtype=bool)
     wrong = np.zeros((2, 3, 33, 4), bool)
     wrong[..., 32:, :] = True
-    assert "exactly the rows that may attend to the last key" in locate("o", wrong, causal)
+    assert "exactly the rows that may attend to the last key" in describe(locate("o", wrong, causal))
     wrong[..., 16:, :] = True
-    assert "exactly the rows that may attend to keys 16 to" in locate("o", wrong, causal)
+    assert "exactly the rows that may attend to keys 16 to" in describe(locate("o", wrong, causal))
     dead = causal.copy()
     dead[[3, 9]] = False
     wrong = np.zeros((2, 3, 33, 4), bool)
     wrong[..., [3, 9], :] = True
-    assert "exactly the rows that may attend to no key" in locate("o", wrong, dead)
+    assert "exactly the rows that may attend to no key" in describe(locate("o", wrong, dead))
 
 
 def test_the_first_broken_stage_is_named():
     rng = np.random.default_rng(0)
     want = {"score": rng.standard_normal((3, 5)), "scaled": rng.standard_normal((3, 5))}
     got = {name: x.astype(np.float32) for name, x in want.items()}
-    assert broken_stage(got, want, F32) == ""
+    assert broken_stage(got, want, F32) is None
     got["scaled"] = got["scaled"] * 1.01
-    assert broken_stage(got, want, F32).startswith("stage 'scaled' is the first that is wrong: off by")
+    assert broken_stage(got, want, F32).sentence.startswith("stage 'scaled' is the first that is wrong: off by")
     got["score"] = got["score"][:2]
-    assert broken_stage(got, want, F32) == "stage 'score' has shape (2, 5), expected (3, 5)"
+    assert broken_stage(got, want, F32).sentence == "stage 'score' has shape (2, 5), expected (3, 5)"

@@ -19,11 +19,11 @@ from attention_ref.oracle.bounds import number_formats, sampled
 from attention_ref.oracle.cases import long
 from attention_ref.oracle.cases.case import Case, Size, build
 from attention_ref.oracle.cases.select import select
+from attention_ref.oracle.report import sample as sample_report
 from attention_ref.oracle.report import text
 from attention_ref.oracle.report.export import SCHEMA
 from attention_ref.oracle.run import sampling
-from attention_ref.oracle.run.runner import Job
-from attention_ref.oracle.run.sampled import SampledRunner
+from attention_ref.oracle.run.runner import Job, Runner
 from attention_ref.oracle.run.truth import Truth
 from attention_ref.pipeline.rule import find
 from attention_ref.pipeline.tiled.problem import Problem
@@ -72,15 +72,15 @@ def test_values_and_bounds_are_those_of_the_whole_check(name, dtype, monkeypatch
     monkeypatch.setattr(sampled, "PAIRS", 4000)
     fmt, rule = number_formats.find(dtype), find("scaled_dot")
     case = long.resized(long.CASES[name], 257)
-    runner = SampledRunner(Job(case, dtype, fmt.model, rule.name, forward, back, seed=5, sample=11))
+    runner = Runner(Job(case, dtype, fmt.model, rule.name, forward, back, seed=5, sample=11))
     some, whole = runner.truth, Truth(rule, build(case, rule, fmt, 5), fmt.model, with_dlse=True)
     with np.errstate(all="ignore"):
         want = whole.forward() | {f"d{n}": x for n, x in whole.backward().items()}
         got = some.forward() | {f"d{n}": x for n, x in some.backward().items()}
-        bounds = {result: runner.delta(result) for result in got}
+        bounds = {result: runner.bound_of(result) for result in got}
         wider = {n if n in ("o", "lse") else f"d{n}": x for n, x in whole.bounds(True).items()}
     for result, x in got.items():
-        index = runner.keys if result in ("dk", "dv") else runner.rows
+        index = runner.view.keys if result in ("dk", "dv") else runner.view.rows
         at = (..., index) if result == "lse" else (..., index, slice(None))
         right, bound = want[result][at], wider[result][at]
         np.testing.assert_allclose(x, right, rtol=1e-11, atol=1e-12, err_msg=result)
@@ -104,7 +104,7 @@ def test_nothing_in_float64_is_held_while_the_candidate_runs_and_every_call_gets
 
     case = long.resized(long.CASES["long-documents"], 131)
     job = Job(case, "float32", "f32", "scaled_dot", forward, back, sample=11)
-    runner = SampledRunner(job)
+    runner = Runner(job)
     runner.job = replace(job, candidate=noted(forward, runner), backward=noted(back, runner))
     assert runner.run().verdict == "pass"
     (before, qkv), (held, (do, *again, _, _)) = calls
@@ -114,7 +114,10 @@ def test_nothing_in_float64_is_held_while_the_candidate_runs_and_every_call_gets
         "options",
         "rows",
         "keys",
+        "bounds_by_kind",
     }
+    bounds = [bound for by_name in held["bounds_by_kind"].values() for bound in by_name.values()]
+    assert {bound.shape[0] for bound in bounds} == {11}
     for x, y, first in zip((do, *qkv), (do, *again), (runner.inputs.do, *runner.inputs.arrays.values()), strict=True):
         np.testing.assert_array_equal(x, y)
         np.testing.assert_array_equal(x, first)
@@ -147,8 +150,8 @@ def test_the_worst_element_is_at_its_place_in_the_whole(wrong):
 def test_options_lie_in_memory_as_they_are_drawn(name):
     case = select(name)[0]
     case = long.resized(case, 131)
-    runner = SampledRunner(Job(case, "float32", "f32", "scaled_dot", forward, None, sample=11))
-    drawn, again = build(case, find("scaled_dot"), number_formats.find("float32")), runner.fresh()
+    runner = Runner(Job(case, "float32", "f32", "scaled_dot", forward, None, sample=11))
+    drawn, again = build(case, find("scaled_dot"), number_formats.find("float32")), runner.view.new_inputs()
     for option, x in (drawn.options | drawn.arrays).items():
         if isinstance(x, np.ndarray):
             y = (again.options | again.arrays)[option]
@@ -237,7 +240,7 @@ def test_a_key_dropped_in_one_block_of_rows_is_caught_where_the_block_is_sampled
     report = checked(dropping(unseen, 64 * unseen), False, dtypes=dtype)
     assert report.passed
     missed = sampling.one_key_missed(report.runs[0].sample)
-    assert f"is missed with probability {sampling.chance(missed)}" in " ".join(str(report).split())
+    assert f"is missed with probability {sample_report.chance(missed)}" in " ".join(str(report).split())
 
 
 def test_a_mistake_has_its_name_in_the_run_that_the_report_asks_for():
@@ -270,11 +273,11 @@ def test_the_page_says_only_what_was_compared():
 
 def test_the_share_of_keys_that_would_show_is_what_leaving_them_out_does():
     case, rule = long.resized(long.CASES["long-causal"], 67), find("scaled_dot")
-    runner = SampledRunner(Job(case, "float32", "f32", rule.name, forward, None, sample=9))
+    runner = Runner(Job(case, "float32", "f32", rule.name, forward, None, sample=9))
     with np.errstate(all="ignore"):
         bounds = runner.truth.bounds()
     arrays, shows, pairs = runner.truth.problem.given, 0, 0
-    for n, row in enumerate(runner.rows):
+    for n, row in enumerate(runner.view.rows):
         for key in range(row + 1):
             allowed = np.arange(67) <= row
             whole = ar.attention(arrays["q"][[row]], arrays["k"], arrays["v"], allowed=allowed[None]).o
@@ -283,7 +286,7 @@ def test_the_share_of_keys_that_would_show_is_what_leaving_them_out_does():
             pairs += 1
             shows += bool((np.abs(whole - without) > bounds["o"][n]).any())
     assert 0 < shows < pairs
-    assert runner.truth.telling == pytest.approx(shows / pairs, abs=2 / pairs)
+    assert runner.truth.detectable_key_share == pytest.approx(shows / pairs, abs=2 / pairs)
 
 
 def test_nan_is_seen_wherever_it_is():
@@ -420,7 +423,13 @@ def test_probabilities_are_hypergeometric():
     assert sampling.missed(131_072, 64, 0) == 1
     assert sampling.missed(10, 5, 6) == 0
     assert sampling.block_missed(np.array([0, 63, 64, 640]), 1280) == pytest.approx(1 - 3 / 20)
-    assert [sampling.chance(p) for p in (0, 1, 0.25, 0.9999, 1e-7)] == ["0", "1", "0.250", "1 - 1.0e-04", "1.0e-07"]
+    assert [sample_report.chance(p) for p in (0, 1, 0.25, 0.9999, 1e-7)] == [
+        "0",
+        "1",
+        "0.250",
+        "1\xa0-\xa01.0e-04",
+        "1.0e-07",
+    ]
 
 
 def test_a_report_for_machines_has_the_sample():
