@@ -44,19 +44,46 @@ SAMPLED = {
     "test_value_is_the_definitions": ("mixed",),
     "test_derivatives_are_the_complex_steps": ("mixed",),
     "test_nothing_is_written_to": ("mixed",),
+    "test_empty_axes": ("-0",),
+    "test_axes_of_length_one": ("-0",),
+    "test_other_testers_see_a_wrong_gradient_too": ("-0",),
+    "test_wrong_backwards_are_caught": ("-0",),
+    # every option under every rule, every mask at every offset
+    "test_one_option": ("-scaled_dot", "-additive", "-general"),
+    "test_status_never_lies": ("-4",),
     # every pair of options
     "test_two_options": ("causal", "dropout"),
     # three formats of fifteen pictures, twice each
     "test_the_same_array_gives_the_same_bytes": ("png-heatmap", "pdf-alignment", "svg-difference"),
     "test_another_process_writes_the_same_bytes": ("",),
     "test_labels_never_overlap_and_sit_at_their_cells": ("False-7-17", "True-61-3"),
+    "test_every_picture_says_what_it_shows": ("heatmap", "alignment", "backward"),
+    "test_numbers_can_be_all_none_chosen_or_texts": ("",),
     # whole files, validated or made again for each fault
     "test_lint_finds_a_planted_fault": ("0", "flag"),
+    "test_lint_finds_a_changed_byte": ("",),
+    "test_lint_finds_a_missing_file": ("",),
+    "test_a_program_is_judged_too": ("wrong",),
     "test_files_are_made_anew_to_the_byte": ("",),
+    "test_the_writer_refuses_what_the_passes_do_not_agree_on": ("",),
     # a process for each
     "test_every_way_to_answer_is_a_verdict": ("-pass-", "os.abort", "-fail-", "print"),
     "test_whatever_a_function_does_is_a_verdict_and_no_part_of_the_page": ("loops", "prints"),
+    "test_a_program_that_is_none_is_a_verdict": ("sleep",),
+    "test_what_cannot_be_run_is_one_sentence": ("0", "1"),
     # checks of a hundred cases and their diagnosis
+    "test_a_leak_of_nan_explains_nan_and_no_number": ("poison-nan-mask",),
+    "test_a_fault_beside_a_convention_is_not_explained_away": ("live-q", "dead-v"),
+    "test_nan_is_known_only_where_dead_rows_bring_it": ("q-place5", "v-place7"),
+    "test_other_words_change_no_decision": ("careless",),
+    "test_a_figure_is_drawn_where_there_is_something_to_draw": ("",),
+    "test_a_correct_candidate_passes": ("0", "5"),
+    "test_every_mistake_is_caught_and_named": ("0-masks", "0-heads", "0-gradients"),
+    "test_arithmetic_that_is_too_coarse_is_caught_and_named": ("",),
+    "test_pairs_of_mistakes_are_found": ("causal-strict",),
+    "test_a_pair_of_gradient_mistakes": ("",),
+    "test_the_diagnosis_names_a_factor": ("sampled", "-qk-whole"),
+    "test_no_order_of_work_exceeds_the_bound": ("-dot", "-additive"),
     "test_a_long_case_does_not_take_for_rounding_what_is_as_large_as_the_gradient": ("",),
     "test_what_is_suspicious_is_to_be_run_in_float64": ("",),
     "test_a_mistake_has_its_name_in_the_run_that_the_report_asks_for": ("",),
@@ -67,6 +94,7 @@ SAMPLED = {
     "test_every_contender_is_measured_or_left_out_for_a_reason": ("",),
     "test_the_command_writes_its_figures": ("",),
     "test_causal_tiles_are_measured_beside_full_ones": ("",),
+    "test_what_a_call_imports_is_no_part_of_its_peak": ("",),
 }
 
 
