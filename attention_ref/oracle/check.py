@@ -2,18 +2,21 @@
 
 import pickle
 import sys
-from concurrent.futures import BrokenExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor
 from inspect import signature
 from numbers import Integral
 from time import perf_counter
+from typing import Any, Literal
 
 from attention_ref.backend import kind
 from attention_ref.backend.declare import declared, takes_dlse
 from attention_ref.conformance import libraries
 from attention_ref.errors import OptionError
 from attention_ref.op.progress import watched
+from attention_ref.op.protocol import OpModule
 from attention_ref.oracle.bounds import number_formats, precision
-from attention_ref.oracle.cases import long
+from attention_ref.oracle.cases import Case, long
 from attention_ref.oracle.cases.select import select, words
 from attention_ref.oracle.diagnose.diagnose import diagnose
 from attention_ref.oracle.diagnose.known import explained, vanished
@@ -24,30 +27,30 @@ from attention_ref.oracle.run.load import name_of
 from attention_ref.oracle.run.runner import run
 from attention_ref.oracle.run.trouble import Trouble, TroubleKind
 from attention_ref.pipeline.attention import attention
-from attention_ref.pipeline.rule import find
+from attention_ref.pipeline.rule import Rule, find
 
 MODELS = ("onnx", "onnxruntime")  # backends whose candidates are models
 LONG = 100
 
 
 def check(
-    candidate=None,
-    rule="scaled_dot",
-    preset=None,
-    backend=None,
-    backward=None,
-    cases=None,
-    dtypes=("float32",),
+    candidate: Callable | Any = None,
+    rule: str | Rule | OpModule = "scaled_dot",
+    preset: str | None = None,
+    backend: str | None = None,
+    backward: Callable | Literal[False] | None = None,
+    cases: str | Sequence[str | Case] | None = None,
+    dtypes: str | Sequence[str] = ("float32",),
     *,
-    sample=None,
-    length=None,
-    seed=0,
-    executor=None,
-    timeout=None,
-    deterministic=True,
-    models=None,
-    device=None,
-):
+    sample: int | None = None,
+    length: int | None = None,
+    seed: int = 0,
+    executor: Executor | None = None,
+    timeout: float | None = None,
+    deterministic: bool = True,
+    models: Mapping[str, str] | None = None,
+    device: str | None = None,
+) -> Report:
     """A Report: is a candidate right, how right, and if not, what is wrong.
 
     >>> import numpy as np
@@ -128,7 +131,7 @@ def check(
     return Report(meta, runs, diagnose(runs, jobs, deterministic))
 
 
-def require_known(candidate, backward, preset, backend, timeout):
+def require_known(candidate: Any, backward: Any, preset: Any, backend: str | None, timeout: float | None) -> None:
     """Refuse what cannot be checked, in one sentence."""
     for name, function in (("candidate", candidate), ("backward", backward)):
         missing = name == "candidate" and function is None and preset is None
@@ -143,19 +146,19 @@ def require_known(candidate, backward, preset, backend, timeout):
         raise OptionError(f"check: timeout= is a number of seconds above 0, or None; got {timeout!r}")
 
 
-def seeded(seed):
+def seeded(seed: Any) -> int:
     if not isinstance(seed, Integral) or seed < 0:
         raise OptionError(f"seed= is an integer from 0 on; got {seed!r}")
     return int(seed)
 
 
-def unknown(function, positional, rule):
+def unknown(function: Any, positional: int, rule: Rule) -> list[str]:
     """The arguments with a default that no case will ever give, such as another library's names."""
     known = {*signature(attention).parameters, "dlse", *rule.module.parameters}
     return sorted((declared(function, positional) or set()) - known)
 
 
-def spread(jobs, rule, executor):
+def spread(jobs: list[Job], rule: Rule, executor: Executor | None) -> Iterator[CaseRun]:
     """The runs in the jobs' order, each as soon as it and those before it are there."""
     if executor is None:
         for job in jobs:
@@ -168,37 +171,37 @@ def spread(jobs, rule, executor):
         yield future if isinstance(future, CaseRun) else result_of(job, future)
 
 
-def unfit(job, rule):
+def unfit(job: Job, rule: Rule) -> CaseRun | None:
     """The run of a case that the rule has no meaning for, or that is too large; None for all others."""
     reason = job.case.unfit(rule) or (job.sample is None and long.too_large(job.case))
     return without_results(job, Trouble(TroubleKind.UNFIT, {"reason": reason})) if reason else None
 
 
-def without_results(job, trouble):
+def without_results(job: Job, trouble: Trouble) -> CaseRun:
     return run_of(job, trouble.verdict, trouble)
 
 
-def submitted(executor, job):
+def submitted(executor: Executor, job: Job) -> Any:
     try:
         return executor.submit(run, job)
     except BrokenExecutor:
         return without_results(job, Trouble(TroubleKind.NOT_RUN))
 
 
-def result_of(job, future):
+def result_of(job: Job, future: Any) -> CaseRun:
     try:
         return future.result()
     except BrokenExecutor:
         return without_results(job, Trouble(TroubleKind.DIED))
 
 
-def process_pools():
+def process_pools() -> tuple[type, ...]:
     """The class of process pools, if anyone has imported it: nobody else can have made one."""
     module = sys.modules.get("concurrent.futures.process")
     return (module.ProcessPoolExecutor,) if module else ()
 
 
-def require_picklable(jobs):
+def require_picklable(jobs: list[Job]) -> None:
     for name in ("candidate", "backward"):
         function = getattr(jobs[0], name) if jobs else None
         try:

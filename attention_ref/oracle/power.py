@@ -5,6 +5,8 @@ A tolerance that nobody has tried to fool is not a tolerance.
 
 import copy
 import json
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from textwrap import wrap
@@ -15,7 +17,7 @@ from attention_ref.errors import OptionError
 from attention_ref.op.progress import watched
 from attention_ref.op.suggest import did_you_mean
 from attention_ref.oracle.bounds import number_formats, precision
-from attention_ref.oracle.cases.case import Inputs, build
+from attention_ref.oracle.cases.case import Case, Inputs, build
 from attention_ref.oracle.cases.select import select
 from attention_ref.oracle.check import seeded
 from attention_ref.oracle.diagnose.diagnose import findings, text, told
@@ -23,7 +25,7 @@ from attention_ref.oracle.diagnose.faults import ARITHMETIC, MISTAKES, Kernel, O
 from attention_ref.oracle.diagnose.observation import BACKWARD, FORWARD, RESULTS, Observation
 from attention_ref.oracle.run.compare import Wanted, compare
 from attention_ref.oracle.run.truth import Truth
-from attention_ref.pipeline.rule import find
+from attention_ref.pipeline.rule import Rule, find
 
 VERSION = 1
 MANY = 20  # faults, from which a bar is shown
@@ -82,31 +84,31 @@ class Power:
     outcomes: tuple
 
     @property
-    def caught(self):
+    def caught(self) -> list:
         """The faults that these cases catch."""
         return [o for o in self.outcomes if o.caught]
 
     @property
-    def unseen(self):
+    def unseen(self) -> list:
         """The faults that these cases cannot see, with the reason in `reason`."""
         return [o for o in self.outcomes if not o.caught]
 
     @property
-    def misnamed(self):
+    def misnamed(self) -> list:
         """The faults that are caught and not called by their name."""
         return [o for o in self.caught if not o.diagnosed]
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         summary = {"faults": len(self.outcomes), "caught": len(self.caught)}
         summary["diagnosed"] = len(self.caught) - len(self.misnamed)
         return {"schema": "attention_ref/power", "version": VERSION, **self.meta, **summary} | {
             "outcomes": [asdict(outcome) for outcome in self.outcomes]
         }
 
-    def to_json(self, indent=2):
+    def to_json(self, indent: int = 2) -> str:
         return json.dumps(finite(self.to_dict()), indent=indent)
 
-    def __str__(self):
+    def __str__(self) -> str:
         meta, caught = self.meta, len(self.caught)
         named = caught - len(self.misnamed)
         title = (
@@ -150,16 +152,16 @@ def finite(x):
 
 
 def power(
-    rule="scaled_dot",
-    cases="core",
-    dtype="float32",
+    rule: str | Rule = "scaled_dot",
+    cases: str | Sequence[str | Case] = "core",
+    dtype: str = "float32",
     *,
-    faults=None,
-    seed=0,
-    model=None,
-    diagnose=True,
-    executor=None,
-):
+    faults: str | Sequence[str] | None = None,
+    seed: int = 0,
+    model: str | None = None,
+    diagnose: bool = True,
+    executor: Executor | None = None,
+) -> Power:
     """A Power: which of the catalog's faults a check of these cases catches in this dtype, and which it names.
 
     The kernels are NumPy's, with their roundings to the dtype emulated; bfloat16 needs no further package.

@@ -26,6 +26,9 @@ moved = ar.jvp("dot", {"q": q, "k": k, "v": v}, {"q": q})
 op: ar.Op = ar.ops["normalize.softmax"]
 rule: ar.Rule = ar.rules["scaled_dot"]
 value, tape = op.forward(s=q)
+report: ar.Report = ar.check(lambda q, k, v: q, rule="scaled_dot", cases="shape-17x17", dtypes=("float32", "bfloat16"))
+page: str = str(report) + report.to_json()
+passed: bool = report.passed
 """
 
 WRONG = {
@@ -38,6 +41,9 @@ WRONG = {
     "ar.sample(q, k, v, rows=[0], casual=True)": "call-arg",
     'ar.emulate("float16", compute="float16")': "arg-type",
     "a.weights": "attr-defined",
+    "ar.check(len, case='causal')": "call-arg",
+    "ar.check(len, seed='1')": "arg-type",
+    "report.failed": "attr-defined",
 }
 
 
@@ -81,6 +87,7 @@ PUBLIC = (
         "masks/valid.py",
         "pipeline/cache.py",
     ),
+    *("oracle/check.py", "oracle/report/report.py", "oracle/cases/case.py"),
     *("pipeline/attention.py", "pipeline/sample.py", "pipeline/emulate.py", "pipeline/derivatives.py"),
 )
 

@@ -1,6 +1,8 @@
 """A case: a shape, a family of values, options, a layout; its flags, and the bug that it catches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from attention_ref.oracle.cases import layouts, option_values, value_families
 from attention_ref.oracle.cases.flags import flags_of_case
 from attention_ref.oracle.run.truth import allowed_pairs
+from attention_ref.pipeline.rule import Rule
 
 POSITIONAL = ("causal", "window", "align", "alibi_slopes", "relative_table", "q_lengths", "q_segments")
 
@@ -99,7 +102,7 @@ class Case:
         """The flags by which `cases=` selects it."""
         return tuple(dict.fromkeys((*flags_of_case(self), *self.more)))
 
-    def unfit(self, rule) -> str:
+    def unfit(self, rule: Rule) -> str:
         """Why a rule cannot be tested by this case; "" if it can."""
         pipeline = rule.module
         if not pipeline.pairwise and (self.poison is not None or set(self.options) & set(POSITIONAL)):
@@ -112,18 +115,18 @@ class Case:
 
 
 def case(
-    name,
-    size,
+    name: str,
+    size: Size,
     *,
-    catches,
-    values="gaussian",
-    layout="contiguous",
-    shared=(),
-    poison=None,
-    flags=(),
-    backward=True,
-    core=True,
-    **options,
+    catches: str,
+    values: str = "gaussian",
+    layout: str = "contiguous",
+    shared: tuple[str, ...] = (),
+    poison: float | None = None,
+    flags: Sequence[str] = (),
+    backward: bool = True,
+    core: bool = True,
+    **options: Any,
 ) -> Case:
     """A row of the tables of cases: a `Case` whose options are keywords, as in a call of `ar.attention`."""
     return Case(name, catches, size, options, values, layout, shared, poison, tuple(flags), backward, core)
@@ -139,7 +142,7 @@ class Inputs:
     dlse: np.ndarray
 
 
-def build(case, rule, fmt, seed=0):
+def build(case: Case, rule: Rule, fmt: Any, seed: int = 0) -> Inputs:
     """Fresh inputs, rounded to the format, the same for the same (case, rule, format, seed)."""
     rng = np.random.default_rng([seed, crc32(case.name.encode())])
     shapes = case.size.shapes(case.shared)
@@ -157,13 +160,13 @@ def build(case, rule, fmt, seed=0):
     return Inputs(arrays, options, place(do.astype(fmt.dtype)), dlse.astype(fmt.wide))
 
 
-def spread(shapes):
+def spread(shapes: Any) -> Any:
     """The shapes as they broadcast, grouped heads counted as the query's."""
     heads = shapes["q"][:-2][-1:]
     return [s if len(s) < 3 or s[-3] == 1 else (*s[:-3], *heads, *s[-2:]) for s in shapes.values()]
 
 
-def drawn_parameters(rule, rng, shapes, size):
+def drawn_parameters(rule: Rule, rng: np.random.Generator, shapes: dict, size: Size) -> dict[str, np.ndarray]:
     """The score's own parameters, and for a rule with two widths or no key positions, another shape for k."""
     q, k, *_ = rule.signature.arguments
     letters = {axis.text for axis in (*q.axes, *k.axes)}
@@ -178,13 +181,13 @@ def drawn_parameters(rule, rng, shapes, size):
     return {name: x for name, x in rule.signature.draw(rng, sizes).items() if name in names}
 
 
-def rounded(x, fmt):
+def rounded(x: Any, fmt: Any) -> Any:
     if isinstance(x, tuple):
         return tuple(rounded(part, fmt) for part in x)
     return x.astype(fmt.dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
 
 
-def poisoned(arrays, options, case):
+def poisoned(arrays: dict, options: dict, case: Case) -> Any:
     """The poison wherever it must not matter: keys and values nobody may attend to, queries that may attend to none.
 
     A bias is poisoned where the masks close it.
@@ -204,7 +207,7 @@ def poisoned(arrays, options, case):
     return out, options
 
 
-def folded(mask, shape):
+def folded(mask: Any, shape: tuple[int, ...]) -> Any:
     """A mask in a smaller shape: true where all that broadcasts or groups into an element is true."""
     mask = mask.reshape((1,) * (len(shape) - mask.ndim) + mask.shape)
     mask = mask.all(axis=tuple(range(mask.ndim - len(shape))))
