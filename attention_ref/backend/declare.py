@@ -27,7 +27,7 @@ def declaring(function, options, name=None, arrays=ARRAYS):
 
 
 def declared(function, positional=3):
-    """The names of the options that a function declares behind its positional arguments; None if it takes any."""
+    """The names of the options that a function declares after its positional arguments; None if it takes any."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):

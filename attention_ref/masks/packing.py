@@ -34,7 +34,7 @@ class Segments(Mask):
         return verdict(rows, keys, none=apart, every=one)
 
     def at(self, lead: tuple[slice, ...]) -> Mask:
-        return Segments(at_lead(self.q_segments, lead, behind=1), at_lead(self.k_segments, lead, behind=1))
+        return Segments(at_lead(self.q_segments, lead, trailing=1), at_lead(self.k_segments, lead, trailing=1))
 
     def check(self, queries: int, keys: int) -> None:
         for name, ids, size in (("q_segments", self.q_segments, queries), ("k_segments", self.k_segments, keys)):

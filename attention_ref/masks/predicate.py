@@ -111,7 +111,7 @@ class At(Mask):
         self.leading = at_lead(np.empty(whole.leading, bool), lead).shape
 
     def allows(self, i: np.ndarray, j: np.ndarray, p: np.ndarray) -> np.ndarray:
-        return at_lead(np.asarray(self.whole.allows(i, j, p)), self.lead, behind=2)
+        return at_lead(np.asarray(self.whole.allows(i, j, p)), self.lead, trailing=2)
 
     def __repr__(self) -> str:
         return f"{self.whole!r} at {self.lead}"
@@ -204,7 +204,7 @@ class Dense(Mask):
         return verdict(rows, keys, none=~part, every=part)
 
     def at(self, lead: tuple[slice, ...]) -> "Mask":
-        return Dense(at_lead(self.allowed, lead, behind=2))
+        return Dense(at_lead(self.allowed, lead, trailing=2))
 
     def check(self, queries: int, keys: int) -> None:
         shape = self.allowed.shape

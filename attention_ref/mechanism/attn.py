@@ -2,7 +2,7 @@
 
 The linear layers are [out in].
 
-Slip of the pen, repaired. Printed: only Q[0] and K[0] are used, so that a batch of more than one fails in bmm. Meant:
+Erratum, repaired. Printed: only Q[0] and K[0] are used, so that a batch of more than one fails in bmm. Meant:
 every member of the batch. What differs: nothing for a batch of one.
 """
 

@@ -1,6 +1,6 @@
 """Attention element by element: every feature weighs the positions by q∘k, and the weights multiply q∘v in place.
 
-Slip of the pen. Printed: Attentions = softmax((Q_i * K_i)ᵀ / √d), Weight = Q_i * V_i, and both are multiplied element
+Erratum. Printed: Attentions = softmax((Q_i * K_i)ᵀ / √d), Weight = Q_i * V_i, and both are multiplied element
 by element. Meant: softmax(Q_i K_iᵀ / √d) V_i, as in `multi_head_attention`. What differs: there is no score between two
 positions, nothing is summed over the keys, and a position sees the others only through the softmax's denominator.
 """

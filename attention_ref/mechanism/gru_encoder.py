@@ -1,6 +1,6 @@
 """GRU encoder: one state a token, and the last one.
 
-Steps at or behind the length leave the state as it is and put out zeros; their tokens are never looked at.
+Steps at or after the length leave the state as it is and put out zeros; their tokens are never looked at.
 """
 
 import numpy as np

@@ -3,7 +3,7 @@
 That sum is the usual "concatenate the heads and multiply by W_o", with W_o cut into one block a head. With softmax and
 one scale for the row, the gradient of b_k is zero up to rounding: it shifts every score of a row by the same number.
 
-Slip of the pen, repaired. Printed: Q_i and K_i, Q_i and V_i and then weights and values are multiplied element by
+Erratum, repaired. Printed: Q_i and K_i, Q_i and V_i and then weights and values are multiplied element by
 element, as `elementwise_heads` keeps it. Meant: every head computes softmax(Q_i K_iᵀ / √d) V_i. What differs: here a
 position takes from the other positions; as printed it cannot.
 """

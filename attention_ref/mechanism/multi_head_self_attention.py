@@ -4,7 +4,7 @@ The linear layers are [out in]. The residual is added before the last layer, not
 The gradient of b_k is identically zero, up to rounding: b_k adds the same number to every score of a row, and softmax
 does not see a shift that is the same for every key.
 
-Slip of the pen, repaired. Printed: bmm of 4-D arrays that have time before heads, and a key whose time and heads are
+Erratum, repaired. Printed: bmm of 4-D arrays that have time before heads, and a key whose time and heads are
 swapped, which cannot run. Meant: every head attends over time by itself. What differs: heads stand before time in the
 product, and are put back side by side after it.
 """

@@ -3,7 +3,7 @@
 The linear layers are [out in]. Positions from `lengths` on are not looked at, be they NaN; with length 0 the context
 and alpha are 0.
 
-Slip of the pen, repaired. Printed: the query has an axis of length 1 in one layer and not in the other, so that the sum
+Erratum, repaired. Printed: the query has an axis of length 1 in one layer and not in the other, so that the sum
 is (batch, batch, units); and the call passes an actual_length that the class does not have. Meant: one vector for every
 member of the batch, over the positions within its length. What differs: the shape, and what padding does.
 """

@@ -57,9 +57,9 @@ def cast(gradient, dtype):
     return gradient.astype(dtype, copy=False)
 
 
-def at_lead(x, lead, behind=0):
-    """x at these slices of the leading axes, which are aligned before its last `behind` axes; an axis of 1 stays."""
-    own = x.shape[: x.ndim - behind]
+def at_lead(x, lead, trailing=0):
+    """x at these slices of the leading axes, which are aligned before its last `trailing` axes; an axis of 1 stays."""
+    own = x.shape[: x.ndim - trailing]
     return x[(*(s if n != 1 else slice(None) for s, n in zip(lead[len(lead) - len(own) :], own, strict=True)), ...)]
 
 

@@ -1,4 +1,4 @@
-"""The pipeline behind every rule: a chain of ops, forward, and the same chain in reverse, backward.
+"""The pipeline of every rule: a chain of ops, forward, and the same chain in reverse, backward.
 
 score(q, k; θ) → ×scale → softcap → + bias → keep only the allowed → normalize → dropout → Σ_j α_ij v_j
 """

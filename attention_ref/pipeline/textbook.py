@@ -56,7 +56,7 @@ def normalizer_of(pipeline, given, with_sink):
 
 
 def positions_from_query(queries, keys, given):
-    """j - (i + offset) for every pair: how far key j stands behind query i's own position."""
+    """j - (i + offset) for every pair: how far key j stands after query i's own position."""
     align = given.get("align")
     if isinstance(align, str) and align == "bottom_right":
         offset = given.get("k_lengths", keys) - np.asarray(given.get("q_lengths", queries))

@@ -1,6 +1,6 @@
 """Dot product normalized twice, as printed: the energies are already a softmax, and softmax is taken of them again.
 
-Slip of the pen. Printed: e = softmax(score), then alpha = softmax(e). Meant: e is the score itself. What differs: with
+Erratum. Printed: e = softmax(score), then alpha = softmax(e). Meant: e is the score itself. What differs: with
 n keys the energies lie between 0 and 1, so no weight can exceed e / (e + n - 1), however clear the best key is.
 """
 

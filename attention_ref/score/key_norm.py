@@ -1,6 +1,6 @@
 """Dot product times the length of the key.
 
-Slip of the pen. Printed: the score is "the inner product of query and key times the key's norm" (模长). Meant: divided
+Erratum. Printed: the score is "the inner product of query and key times the key's norm" (模长). Meant: divided
 by the square root of its width, as in the same text's formula. What differs: a long key is favored twice, by its
 product with the query and by its own length.
 """

@@ -4,7 +4,7 @@ from attention_ref.conformance.libraries.preset import DEAD, Known, Preset, four
 
 
 def masked_softmax(scores, k_lengths):
-    """As in Addons: what is behind the length is -inf; a length of 0 gives NaN, which it asserts against."""
+    """As in Addons: what is after the length is -inf; a length of 0 gives NaN, which it asserts against."""
     import tensorflow as tf
 
     if k_lengths is not None:

@@ -38,8 +38,10 @@ def at_rows(problem, rows, model, do=None, dlse=None):
         found.append(bounds)
         here = plan.detectable_keys(bounds["o"])
         seen, pairs = seen + here[0], pairs + here[1]
-    behind = {name: -1 if name == "lse" else -2 for name in found[0]}
-    return {name: np.concatenate([x[name] for x in found], axis=behind[name]) for name in behind}, seen / max(pairs, 1)
+    row_axis = {name: -1 if name == "lse" else -2 for name in found[0]}
+    return {name: np.concatenate([x[name] for x in found], axis=row_axis[name]) for name in row_axis}, seen / max(
+        pairs, 1
+    )
 
 
 def at_keys(problem, keys, model, rows, saved, do, dlse=None):

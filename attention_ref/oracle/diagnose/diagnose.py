@@ -84,7 +84,7 @@ def by_factor(explained):
 
 
 def text(sentences):
-    """Several sentences as a paragraph that goes on behind a colon."""
+    """Several sentences as a paragraph that goes on after a colon."""
     first, *rest = [sentence for sentence in sentences if sentence] or [""]
     return ". ".join([first, *map(capitalized, rest)])
 

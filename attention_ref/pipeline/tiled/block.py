@@ -53,7 +53,7 @@ class Cell(Sendable):
         self.places, self.key_norms = problem.places, problem.key_norms
 
     def kept_array(self, shape):
-        """An array of this shape in the store, behind the last one; None where nothing is kept."""
+        """An array of this shape in the store, after the last one; None where nothing is kept."""
         if not self.keeps:
             return None
         start, self.stored = self.stored, self.stored + prod(shape)

@@ -13,7 +13,7 @@ class Cutter:
     """
 
     def __init__(self, arguments, shapes, heads):
-        self.behind, self.where, self.shared = {}, {"i": {}, "j": {}}, {}
+        self.trailing, self.where, self.shared = {}, {"i": {}, "j": {}}, {}
         for argument in arguments:
             if argument.name in shapes:
                 self.learn(argument, shapes[argument.name])
@@ -24,7 +24,7 @@ class Cutter:
 
     def learn(self, argument, shape):
         letters = [axis.text for axis in argument.axes]
-        self.behind[argument.name] = min(len(letters), len(shape)) if argument.leading else len(shape)
+        self.trailing[argument.name] = min(len(letters), len(shape)) if argument.leading else len(shape)
         for letter, where in self.where.items():
             if letter in letters:
                 axis = letters.index(letter) - len(letters)
@@ -39,7 +39,7 @@ class Cutter:
             if name in self.shared:
                 r, last = self.shared[name], lead[-1]
                 own = (*lead[:-1], slice(last.start // r, (last.stop - 1) // r + 1))
-            out[name] = at_lead(x, own, self.behind[name])
+            out[name] = at_lead(x, own, self.trailing[name])
         return out
 
     def at(self, arrays, task):

@@ -26,8 +26,8 @@ def forward(cell, rows, stop):
     blocks, kept = [], {}
     for block in cell.blocks(rows):
         blocks.append(attend(block, stop, kept.setdefault(block.rows.start, [])))
-    behind = {name: -2 if name == "o" else -1 for name in blocks[0]}
-    out = {name: np.concatenate([block[name] for block in blocks], axis=behind[name]) for name in blocks[0]}
+    row_axis = {name: -2 if name == "o" else -1 for name in blocks[0]}
+    out = {name: np.concatenate([block[name] for block in blocks], axis=row_axis[name]) for name in blocks[0]}
     return out | ({"kept": kept} if cell.keeps else {})
 
 
@@ -125,7 +125,7 @@ def sink_of(cell, given):
 
 
 def filled(block, empty):
-    """(the keys, the weights of the empty rows behind dropout, the arguments) of every tile, where there are any."""
+    """(the keys, the weights of the empty rows after dropout, the arguments) of every tile, where there are any."""
     cell = block.cell
     kind = cell.options["empty_row"]
     if kind not in FILL or not empty.any():

@@ -90,7 +90,7 @@ class Problem(Sendable):
     def apart(self, name):
         """Have tasks at different leading axes different parts of this argument, which they clear before they add?"""
         x = self.given[name]
-        own = name not in self.cutter.shared and x.shape[: x.ndim - self.cutter.behind[name]] == self.leading
+        own = name not in self.cutter.shared and x.shape[: x.ndim - self.cutter.trailing[name]] == self.leading
         return own and bool(self.tasks)
 
     def begins(self, name, task):
