@@ -15,8 +15,7 @@ from attention_ref.op.arrays import select
 from attention_ref.op.protocol import optional
 from attention_ref.pipeline.place import FILL
 from attention_ref.pipeline.recorder import has_lse
-from attention_ref.pipeline.tiled import memory
-from attention_ref.pipeline.tiled import online_softmax as softmax
+from attention_ref.pipeline.tiled import memory, online_softmax
 from attention_ref.pipeline.tiled.block import through
 from attention_ref.pipeline.tiled.cut import add
 
@@ -33,26 +32,26 @@ def forward(cell, rows, stop):
 
 def attend(block, stop, kept):
     """{o, lse, empty} of a block; o again with the largest shift where it has overflowed with a smaller one."""
-    out, empty = gathered(block, stop, kept if block.cell.keeps else None)
+    out, empty = over_all_keys(block, stop, kept if block.cell.keeps else None)
     if "lse" in out and not np.isfinite(out["o"]).all():
-        again, _ = gathered(block, stop, None, room=0)
+        again, _ = over_all_keys(block, stop, None, room=0)
         out["o"] = np.where(np.isfinite(out["o"]), out["o"], again["o"])
-    if watched(block.cell):
+    if asks_for_empty_rows(block.cell):
         out["empty"] = empty
         for _, weights, given in filled(block, empty):
             out["o"] += weighted_sum.forward(weights, given["v"], empty[..., None])[0]
     return out
 
 
-def watched(cell):
+def asks_for_empty_rows(cell):
     """Is it asked which rows are empty?"""
     return cell.options.get("empty_row", "zero") != "zero"
 
 
-def gathered(block, stop, kept, room=None):
+def over_all_keys(block, stop, kept, room=None):
     """({o, lse}, which rows are empty) of a block, over all the keys; what backward wants is put into `kept`."""
     cell, o, empty = block.cell, None, np.ones(block.shape, bool)
-    rows, asked = summed(block, room), watched(cell)
+    rows, asked = accumulator(block, room), asks_for_empty_rows(cell)
     for keys, given, place in block.tiles(stop):
         s, steps = block.scores(keys, given, place)
         shape, s = s.shape, block.free(s, steps)
@@ -75,7 +74,7 @@ def gathered(block, stop, kept, room=None):
     return {"o": o} | rows.finish(o, block.shape), empty
 
 
-def summed(block, room):
+def accumulator(block, room):
     """What takes the scores of a block's rows, tile by tile."""
     if not has_lse(block.cell.normalizer):
         return Local(block.cell.normalizer)
@@ -86,19 +85,24 @@ class Online:
     """Softmax over rows that come tile by tile; a sink is what a row starts from."""
 
     def __init__(self, block, room):
-        sink, self.room = sink_of(block.cell, block.given), softmax.room(block.cell.dtype) if room is None else room
+        sink, self.room = (
+            sink_of(block.cell, block.given),
+            online_softmax.headroom(block.cell.dtype) if room is None else room,
+        )
         self.m, self.z = np.full((1, 1), -np.inf, block.cell.dtype).real, np.zeros((1, 1), block.cell.dtype)
         if sink is not None:
             self.m = sink.real
-            self.z = softmax.known(np.array(sink), self.m)
+            self.z = online_softmax.weights_from_lse(np.array(sink), self.m)
 
     def take(self, s, reach, out):
-        e, factor, self.m, self.z = softmax.more(s, self.m, self.z, self.room, reach(self.room), out)
+        e, factor, self.m, self.z = online_softmax.online_softmax_step(
+            s, self.m, self.z, self.room, reach(self.room), out
+        )
         return e, factor
 
     def finish(self, o, shape):
         """{lse} of rows whose sum is complete; divides o by it."""
-        divisor, lse = softmax.whole(self.m, self.z)
+        divisor, lse = online_softmax.divisor_and_lse(self.m, self.z)
         o /= divisor
         return {"lse": np.broadcast_to(lse[..., 0], shape)}
 
@@ -145,7 +149,7 @@ def backward(cell, rows, stop):
     Those that no task has added to before are written where they belong, and not returned.
     """
     blocks = list(cell.blocks(rows))
-    seen = hull(cell, blocks)
+    seen = span_of_keys(cell, blocks)
     for x in cell.own.values():
         x[...] = 0
     shapes = cell.cutter.along("j", cell.cutter.along("i", cell.given, rows), seen)
@@ -153,11 +157,11 @@ def backward(cell, rows, stop):
     totals = {name: memory.zeros(shape, cell.dtype) for name, shape in rest.items()}
     everything = totals | cell.cutter.along("j", cell.own, seen)
     for block in blocks:
-        retract(block, cell.cutter.along("i", everything, moved(block.rows, rows)), seen, stop)
+        add_gradients(block, cell.cutter.along("i", everything, relative_to(block.rows, rows)), seen, stop)
     return totals | {"keys": seen}
 
 
-def hull(cell, blocks):
+def span_of_keys(cell, blocks):
     """The least slice of the keys that holds all that these blocks of queries look at."""
     if "empty" in cell.saved:
         return slice(0, cell.keys)
@@ -165,113 +169,126 @@ def hull(cell, blocks):
     return slice(min(s.start for s in spans), max(s.stop for s in spans)) if spans else slice(0, 0)
 
 
-def moved(span, whole):
+def relative_to(span, whole):
     """A slice, seen from the start of another."""
     return slice(span.start - whole.start, span.stop - whole.start)
 
 
-def retract(block, totals, seen, stop):
+def add_gradients(block, totals, seen, stop):
     """Add the gradients through a block of queries; the totals begin where the keys begin that are seen."""
     cell, dq = block.cell, None
     saved = {name: x[..., block.rows, :] for name, x in cell.saved.items()}
     if "sink" in totals:
         saved["do"] = np.where(block.seeing(stop), saved["do"], 0)
-    do, lse, along = saved["do"], saved.get("lse"), along_alpha(saved)
-    kept, shares = iter(cell.kept[block.rows.start] if cell.kept else ()), Shares(do, along, lse)
+    do, lse, row_dot = saved["do"], saved.get("lse"), row_dots(saved)
+    kept, factors = iter(cell.kept[block.rows.start] if cell.kept else ()), RowFactors(do, row_dot, lse)
     for keys, given, place in block.tiles(stop):
-        e, taped, steps, shape = weights_again(block, keys, given, place, shares, next(kept, None))
+        e, taped, steps, shape = weights_of_tile(block, keys, given, place, factors, next(kept, None))
         weights, mask = block.dropped(e, given)
-        d = weighted_sum.backward(shares.do, alpha=weights, v=given["v"], allowed=blind(place.allowed))
+        # o = Σ_j weights_ij v_j
+        d = weighted_sum.backward(
+            factors.do, alpha=weights, v=given["v"], allowed=allowed_if_a_row_is_empty(place.allowed)
+        )
+        # weights = alpha · keep / (1 - p)
         dalpha = d["alpha"] if mask is None else dropout.backward(d["alpha"], **mask)["alpha"]
+        # alpha = normalize(s)
         if lse is None:
             ds = cell.normalizer.backward(dalpha, **taped)["s"]
         else:
-            ds = softmax.across(dalpha, e, shares.along, out=dalpha)
+            ds = online_softmax.scores_cotangent(dalpha, e, factors.row_dot, out=dalpha)
+        # s = score(q, k; θ) and its adjustments
         grads = through(steps, ds, shape)
         dq = grads.pop("q") if dq is None else np.add(dq, grads.pop("q"), out=dq)
-        add(cell.cutter.along("j", totals, moved(keys, seen)), grads | {"v": d["v"]})
+        add(cell.cutter.along("j", totals, relative_to(keys, seen)), grads | {"v": d["v"]})
     if dq is not None:
         add(totals, block.unscaled(dq))
     if "sink" in totals:
-        sink = np.broadcast_to(sink_of(cell, block.given), along.shape)
-        add(totals, {"sink": softmax_sink.sink_backward(along, softmax.known(np.array(sink), lse))})
+        sink = np.broadcast_to(sink_of(cell, block.given), row_dot.shape)
+        add(totals, {"sink": softmax_sink.sink_backward(row_dot, online_softmax.weights_from_lse(np.array(sink), lse))})
     if "empty" in saved:
         for keys, weights, given in filled(block, saved["empty"][..., 0]):
             dv = weighted_sum.backward(do, alpha=weights, v=given["v"], allowed=None)["v"]
             add(cell.cutter.along("j", totals, keys), {"v": dv})
 
 
-def blind(allowed):
+def allowed_if_a_row_is_empty(allowed):
     """What is allowed in a tile where some query sees no key at all; None where ds, selected later, is enough."""
     return None if allowed is None or allowed.any(axis=-1).all() else allowed
 
 
-class Shares:
-    """The cotangents and the sums of rows, times what the kept exponentials of each row lack to be its weights.
+class RowFactors:
+    """Turns kept exponentials into weights by a factor for each row, put where it costs least.
 
-    The factor goes there, where it is applied once for all keys, unless the least of a row's cotangents would lose
-    digits below the end of the range with it.
+    Kept are e = e^(s - m); the weights are alpha = f e with f = e^(m - lse), a number for each row. Backward needs them
+    in two places only, and in both f can go to the row's cotangent instead of to each of its exponentials:
+
+        dv = alphaᵀ do              = eᵀ (f do)
+        ds = alpha (do vᵀ - D)      = e ((f do) vᵀ - f D)
+
+    So `do` and `row_dot` (D) are multiplied by f once a row, for all keys, unless the smallest of a row's f |do| would
+    fall so near to the end of the range that it lost digits: then that row's exponentials are multiplied instead.
     """
 
-    def __init__(self, do, along, lse):
-        self.raw, self.lse, self.shift, self.late = (do, along), lse, None, None
-        self.do, self.along = self.raw
+    def __init__(self, do, row_dot, lse):
+        self.plain, self.lse, self.shift, self.of_exponentials = (do, row_dot), lse, None, None
+        self.do, self.row_dot = self.plain
 
     def weights(self, e, m):
-        """The weights, or what they are with these cotangents and sums, of exponentials that were shifted by m."""
+        """The weights of exponentials that were shifted by m, but for the factor that `do` and `row_dot` now have."""
         if m is not self.shift:
-            self.shift, factor, self.late = m, softmax.share(m, self.lse), None
-            if not np.min(factor, initial=np.inf) * self.least_of_all >= self.end:
-                early = factor * self.least_of_each >= self.end
-                if not early.all():
-                    factor, self.late = np.where(early, factor, 1), np.where(early, 1, factor)
-            self.do, self.along = (x * factor for x in self.raw)
-        return e if self.late is None else e * self.late
+            self.shift, factor, self.of_exponentials = m, online_softmax.rescale_factor(m, self.lse), None
+            if not np.min(factor, initial=np.inf) * self.smallest >= self.smallest_exact:
+                fits = factor * self.smallest_of_row >= self.smallest_exact
+                if not fits.all():
+                    factor, self.of_exponentials = np.where(fits, factor, 1), np.where(fits, 1, factor)
+            self.do, self.row_dot = (x * factor for x in self.plain)
+        return e if self.of_exponentials is None else e * self.of_exponentials
 
     @cached_property
-    def least_of_all(self):
-        return self.least(axis=None)
+    def smallest(self):
+        """The smallest |do| that is not 0, of all rows: usually enough to decide, and one number to find."""
+        return self.smallest_along(axis=None)
 
     @cached_property
-    def least_of_each(self):
-        return self.least(axis=-1)
+    def smallest_of_row(self):
+        return self.smallest_along(axis=-1)
 
-    def least(self, axis):
-        """The least of the cotangents that is not zero, along an axis that stays, or of all."""
-        sizes = np.abs(self.raw[0])
-        some = {} if sizes.all() else {"where": sizes != 0}
-        return np.min(sizes, axis=axis, keepdims=axis is not None, initial=np.inf, **some)
+    def smallest_along(self, axis):
+        sizes = np.abs(self.plain[0])
+        where = {} if sizes.all() else {"where": sizes != 0}
+        return np.min(sizes, axis=axis, keepdims=axis is not None, initial=np.inf, **where)
 
     @property
-    def end(self):
-        form = np.finfo(self.raw[0].dtype)
-        return form.tiny / form.eps
+    def smallest_exact(self):
+        """Below this a product loses digits: the smallest normal number, times 1/eps for the digits."""
+        limits = np.finfo(self.plain[0].dtype)
+        return limits.tiny / limits.eps
 
 
-def weights_again(block, keys, given, place, shares, kept):
-    """(a tile's weights, as `shares` takes them, the normalizer's tape, the steps, the scores' shape)
+def weights_of_tile(block, keys, given, place, factors, kept):
+    """(a tile's weights, as `factors` takes them, the normalizer's tape, the steps, the scores' shape)
 
     A row whose lse is NaN has no weight where it may not attend.
     """
-    lse = shares.lse
+    lse = factors.lse
     if kept is not None:
         e, m, steps, shape = kept
-        e = shares.weights(e, m)
+        e = factors.weights(e, m)
     else:
         s, steps = block.scores(keys, given, place)
         shape, s = s.shape, block.free(s, steps)
         if lse is None:
             alpha, taped = block.cell.normalizer.forward(s)
             return alpha, taped, steps, shape
-        e = softmax.known(s, lse)
+        e = online_softmax.weights_from_lse(s, lse)
     if place.allowed is not None and np.isnan(lse).any():
         e = select(place.allowed, e)
     return e, None, steps, shape
 
 
-def along_alpha(saved):
+def row_dots(saved):
     """Every row's sum of dalpha * alpha, less dlse, which goes the same way; nothing where a row was filled."""
-    along = np.einsum("...e,...e->...", saved["do"], saved["o"])[..., None]
+    row_dot = np.einsum("...e,...e->...", saved["do"], saved["o"])[..., None]
     if "dlse" in saved:
-        along = along - saved["dlse"]
-    return np.where(saved["empty"], 0, along) if "empty" in saved else along
+        row_dot = row_dot - saved["dlse"]
+    return np.where(saved["empty"], 0, row_dot) if "empty" in saved else row_dot

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import attention_ref as ar
 from attention_ref.pipeline.tiled import blas, memory, online_softmax
-from attention_ref.pipeline.tiled.passes import Shares
+from attention_ref.pipeline.tiled.passes import RowFactors
 from attention_ref.score import dot
 
 TILED = [(name, n) for name, rule in ar.rules.items() for n in range(len(rule.variants))]
@@ -168,7 +168,7 @@ def test_a_nan_reaches_what_it_reaches_on_whole_matrices(options, kept, monkeypa
 def test_small_scores_need_no_shift_and_large_ones_get_it(size, small, monkeypatch):
     shifts = []
     monkeypatch.setattr(
-        online_softmax, "shift", lambda *args, of=online_softmax.shift: shifts.append(of(*args)) or shifts[-1]
+        online_softmax, "next_shift", lambda *args, of=online_softmax.next_shift: shifts.append(of(*args)) or shifts[-1]
     )
     q, k, v, _ = drawn(3, 61, 5)
     agree({"q": size * q, "k": k, "v": v}, "scaled_dot", (7, 16))
@@ -239,13 +239,13 @@ def test_a_factor_goes_to_a_row_as_the_row_alone_decides(wild):
     """Whether it is taken with the cotangents or with the weights; a look at all rows at once changes no bit."""
     rng = np.random.default_rng(3)
     do, e = rng.standard_normal((4, 5, 7)).astype("f"), rng.random((4, 5, 9)).astype("f")
-    along, lse, m = (rng.standard_normal((4, 5, 1)).astype("f") for _ in range(3))
+    row_dot, lse, m = (rng.standard_normal((4, 5, 1)).astype("f") for _ in range(3))
     lse[0, 1] += 80
 
     def taken(do):
-        shares = Shares(do, along, lse)
-        weights = shares.weights(e, m)
-        return np.broadcast_to(weights, e.shape), shares.do, shares.along
+        factors = RowFactors(do, row_dot, lse)
+        weights = factors.weights(e, m)
+        return np.broadcast_to(weights, e.shape), factors.do, factors.row_dot
 
     others = do.copy()
     others[:, [0, 3, 4]] = wild
