@@ -12,11 +12,15 @@ import numpy as np
 
 from attention_ref.mechanism.heads import merge_heads, split_heads
 from attention_ref.op.arrays import leading_sum, outer_sum
+from attention_ref.op.signature import Signature
 from attention_ref.pipeline.attention import attend
 from attention_ref.pipeline.pipeline import OPTIONAL
 from attention_ref.pipeline.rule import rules
 
-OPTIONS = OPTIONAL.replace("...", "... h").replace("h n]", "h r]")
+# The options of attention, each with an axis of heads; n is the width of the keys here, so the table's buckets are r.
+OPTIONS = " ".join(
+    option.renamed(n="r").with_axis("h").declaration for option in Signature(f"{OPTIONAL} -> y[]").arguments
+)
 SIGNATURE = (
     "q[... i m] k[... j n] v[... j p] w_q[h m d] w_k[h n d] w_v[h p e] w_o[h e y] "
     f"b_q?[h d] b_k?[h d] b_v?[h e] b_o?[y] {OPTIONS} -> y[... i y] alpha[... h i j]"

@@ -10,7 +10,7 @@ optional argument. `:positive` are numbers above 0, `:bool` a mask, `:int` integ
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from types import MappingProxyType
 
@@ -73,6 +73,27 @@ class Argument:
         inner = " ".join(["..."] * self.leading + [axis.text for axis in self.axes])
         return f"{self.name}({inner})" if self.broadcasts else f"{self.name}[{inner}]"
 
+    @property
+    def declaration(self):
+        """The argument as a signature declares it: `b?[x]`, `token<v[...]`, `allowed?:bool(... i j)`."""
+        what = ""
+        if self.limit:
+            what = f"{'<=' if self.inclusive else '<'}{self.limit}"
+        elif self.positive:
+            what = ":positive"
+        elif self.kind != "float":
+            what = f":{self.kind}"
+        bare = str(self)
+        return f"{self.name}{'?' if self.optional else ''}{what}{bare[len(self.name) :]}"
+
+    def with_axis(self, letter):
+        """The argument with one more axis after its leading ones, as in [... i j] -> [... h i j]; others unchanged."""
+        return replace(self, axes=(Axis(letter), *self.axes)) if self.leading else self
+
+    def renamed(self, **letters):
+        """The argument with other letters for its axes, as in renamed(n="r")."""
+        return replace(self, axes=tuple(Axis(letters.get(axis.text, axis.text)) for axis in self.axes))
+
     def lead(self, shape):
         return tuple(shape[: max(0, len(shape) - len(self.axes))]) if self.leading else ()
 
@@ -128,6 +149,11 @@ class Signature:
         self.text = text
         self.arguments = parse_arguments(left, text)
         self.results = parse_arguments(right, text)
+        for several in (self.arguments, self.results):
+            names = [argument.name for argument in several]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"signature {text!r}: {twice!r} stands there twice; each needs a name of its own")
 
     def __str__(self):
         return self.text

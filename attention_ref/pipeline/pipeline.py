@@ -61,7 +61,8 @@ class Pipeline:
         self.parameters = [parameter.name for parameter in parameters]
         self.pairwise = k.axes[0] != q.axes[0]
         refuse_names_of_options(self.parameters)
-        inputs = " ".join(map(str, [q, k, "v[... j e]", *parameters, OPTIONAL]))
+        own = [argument.declaration for argument in (q, k, *parameters)]
+        inputs = " ".join([*own[:2], "v[... j e]", *own[2:], OPTIONAL])
         self.SIGNATURE = f"{inputs} -> o[... i e] alpha[... i j] lse[... i]"
         self.arguments = Signature(self.SIGNATURE).arguments
         self.VARIANTS: tuple[dict, ...] = VARIANTS
@@ -119,7 +120,7 @@ class Pipeline:
         is replaced, and backward gets the tape of a second run, in which q and k are finite.
         """
         op = grouped(self.score, q, k, "k")
-        parameters = {name: given[name] for name in self.parameters}
+        parameters = {name: given[name] for name in self.parameters if name in given}
         s = recorder.apply("score", op, q, k=k, **parameters)
         if allowed is None or all_finite(s):
             return s

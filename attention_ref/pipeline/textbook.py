@@ -13,7 +13,7 @@ from attention_ref.op.autograd import plain
 
 def attention(xp, pipeline, q, k, v, *, bias=None, scale=None, softcap=None, sink=None, dropout=None, **given):
     k, v = repeated(q, k), repeated(q, v)
-    s = pipeline.score.definition(xp, q, k, **{name: given[name] for name in pipeline.parameters})
+    s = pipeline.score.definition(xp, q, k, **{name: given[name] for name in pipeline.parameters if name in given})
     own_scale = pipeline.own_scale(q) if pipeline.own_scale else 1
     s = s * (own_scale if scale is None else scale)
     if softcap is not None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
+from attention_ref.op.signature import Signature
 
 SQUARED_DISTANCE = """
 import numpy as np
@@ -174,3 +175,38 @@ def test_the_tape_holds_arrays_only():
 
 def test_completion_finds_what_is_imported_later():
     assert {"check", "plot", "power", "sample", "attention"} <= set(dir(ar))
+
+
+def test_a_rule_may_have_an_optional_parameter(module):
+    """Left out, it is not asked for; given, it has its gradient."""
+
+    def forward(q, k, strength=None):
+        s, tape = module.forward(q, k)
+        return (s if strength is None else s * strength), tape | {"s": s, "strength": strength}
+
+    def backward(ds, *, s, strength, **tape):
+        if strength is None:
+            return module.backward(ds, **tape)
+        return module.backward(ds * strength, **tape) | {"strength": np.sum(ds * s)}
+
+    def definition(xp, q, k, strength=1.0):
+        return module.definition(xp, q, k) * strength
+
+    rule = SimpleNamespace(definition=definition, forward=forward, backward=backward)
+    rule.SIGNATURE = "q[... i d] k[... j d] strength?[] -> s[... i j]"
+    q, k, v = inputs()
+    do = np.random.default_rng(3).standard_normal((2, 6, 13, 3))
+    plain, one = ar.attention(q, k, v, rule=rule), ar.attention(q, k, v, rule=rule, strength=1.0)
+    np.testing.assert_array_equal(plain.o, one.o)
+    assert set(plain.backward(do)) == {"q", "k", "v"}
+    moved = ar.jvp(rule, {"q": q, "k": k, "v": v, "strength": 0.7}, {"strength": 1.0})[0]
+    some = ar.attention(q, k, v, rule=rule, strength=0.7).backward(do)
+    np.testing.assert_allclose(some["strength"], np.sum(moved * do), rtol=1e-12)
+
+
+def test_two_arguments_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="'q' stands there twice"):
+        Signature("q[... i d] q[... j d] -> s[... i j]")
+    for text in ("b?[x]", "token<v[...]", "n<=j(...)", "allowed?:bool(... i j)", "c:positive(... i j)", "w[x d+c]"):
+        (argument,) = Signature(f"{text} -> s[]").arguments
+        assert argument.declaration == text

@@ -92,7 +92,8 @@ class Plan:
     def scores(self):
         """The scores before the masks and the normalizer."""
         given = self.options | self.given
-        s, self.scored = self.pipeline.score.forward(**{name: given[name] for name in ("q", "k", *self.parameters)})
+        arguments = {name: given[name] for name in ("q", "k", *self.parameters) if name in given}
+        s, self.scored = self.pipeline.score.forward(**arguments)
         self.adjustments = Unmasked()
         return self.pipeline.adjusted(self.adjustments, s, self.pipeline.factor(given["q"], given), self.place, given)
 

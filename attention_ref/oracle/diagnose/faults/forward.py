@@ -101,7 +101,7 @@ class Forward:
     def scores(self):
         """The scores after every stage; what backward needs is kept."""
         q, k = self.clean("q", self.arrays["q"]), self.clean("k", self.shared(self.arrays["k"]))
-        parameters = {name: self.options[name] for name in self.pipeline.parameters}
+        parameters = {name: self.options[name] for name in self.pipeline.parameters if name in self.options}
         s, self.taped = self.pipeline.score.forward(q, k=k, **parameters)
         self.steps = []
         for stage in self.order:
