@@ -24,7 +24,7 @@ def forward(s):
     m = np.max(s.real, axis=-1, keepdims=True, initial=-np.inf)
     m = np.where(np.isneginf(m), 0, m)
     e = s - m
-    np.exp(e, out=e)  # one array for the difference, its exponential and the weights: at [i j] memory is the time
+    np.exp(e, out=e)  # one array for difference, exponential and weights: at [i j] memory traffic costs the time
     z = np.sum(e, axis=-1, keepdims=True)
     lse = np.log(z) + m
     e /= np.where(z == 0, 1, z)
@@ -33,11 +33,12 @@ def forward(s):
 
 def backward(cotangents, *, alpha):
     dalpha, dlse = cotangents
-    # alpha_j = e^(s_j - lse) and dlse/ds_j = alpha_j, so ds_j = alpha_j (dalpha_j - row), and both share one row sum
-    ds = dalpha * alpha
-    row = np.sum(ds, axis=-1, keepdims=True)
+    # From alpha_j = e^(s_j - lse) and ∂lse/∂s_j = alpha_j:
+    # ds_j = alpha_j (dalpha_j - row), where row = Σ_k dalpha_k alpha_k - dlse
+    products = dalpha * alpha
+    row = np.sum(products, axis=-1, keepdims=True)
     if dlse is not None:
         row = row - dlse[..., None]
-    np.subtract(dalpha, row, out=ds)
+    ds = np.subtract(dalpha, row, out=products)  # the same memory again
     ds *= alpha
     return {"s": ds}

@@ -18,9 +18,10 @@ from attention_ref.pipeline.rule import Rule, find
 class Attended:
     """What attention returns: the output `o`, the weights `alpha`, `lse` (None where it has no meaning) and the `tape`.
 
-    The tape holds the score matrix after every stage that was applied: score, scaled, capped, biased, masked (-inf
-    where not allowed), alpha, dropped; and `allowed`, the union of all masks. Backward needs these arrays: write into
-    a copy.
+    The tape holds the matrix after every stage that ran. Scores: score (as computed, behind masks too), scaled, capped,
+    biased (after bias, ALiBi and T5), masked (-inf where not allowed). Weights: alpha (after `empty_row`), dropped. And
+    `allowed`: True where every mask allows the pair, and throughout a row that `empty_row` has filled. Backward reads
+    these same arrays: copy one before you write into it.
     """
 
     o: np.ndarray
@@ -59,6 +60,7 @@ class Attended:
             out: arrays by the inputs' names, such as `numpy.memmap`, that the gradients are written into
         """
         out = out or {}
+        # in the order of the rule's results, (o, alpha, lse); dalpha comes last above because it is rarely given
         grads = self.rule.backward((do, dalpha, dlse), **self._tape, out=out)
         for name, array in out.items():
             grads[name] = written(self.rule.name, name, array, grads.get(name))
@@ -149,8 +151,9 @@ def attention(
         params: the rule's own parameters, such as `w_q` of "additive"
     """
     the_rule = find(rule)
-    for name in set(INTERNAL) & set(params):
-        raise the_rule.unknown(name)
+    internal = [name for name in INTERNAL if name in params]
+    if internal:
+        raise the_rule.unknown(internal[0])
     inputs: dict[str, Any] = {
         "q": q,
         "k": k,
@@ -186,7 +189,7 @@ def attend(rule: Rule, inputs: dict[str, Any]) -> Attended:
     try:
         value, tape = rule.forward(**inputs)
     except MemoryError as error:
-        pairs = f"{inputs['q'].shape[-2]:,} queries and {inputs['v'].shape[-2]:,} keys"
+        pairs = f"{np.shape(inputs['q'])[-2]:,} queries and {np.shape(inputs['v'])[-2]:,} keys"
         way_out = 'take tile="auto", or ar.sample for some of the rows'
         raise OptionError(
             f"{rule.name}: the score matrix of {pairs} does not fit into memory ({error}); {way_out}"

@@ -66,6 +66,8 @@ DEFAULTS: dict[str, Any] = {
     "executor": None,
     "out": None,
 }
+# Names that the pipeline takes and ar.attention does not: it makes mask from allowed= and dropout_p from dropout=, and
+# rounding is for emulated precisions.
 INTERNAL = ("mask", "dropout_p", "rounding")
 EMPTY_ROW = ("zero", "nan", "uniform", "raise")
 

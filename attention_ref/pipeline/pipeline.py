@@ -102,6 +102,7 @@ class Pipeline:
         if empty is not None:
             fill = FILL[given["empty_row"]](place.keys)
             alpha = recorder.apply("filled", empty_row, alpha, empty=empty, fill=fill, shown_as="alpha")
+            # a filled row attends to every key: else the weighted sum, and its backward, would select it away again
             allowed = allowed | empty[..., None]
         weights = alpha
         if "dropout" in given:
@@ -114,10 +115,11 @@ class Pipeline:
         return (o, alpha, lse), tape | {"recorder": recorder}
 
     def scored(self, recorder, q, k, allowed, given):
-        """score(q, k; θ): the scores that go on; what is masked goes on, and comes back, as a finite number.
+        """score(q, k; θ).
 
-        A score behind a mask may be NaN or infinite, where k is poisoned there; its gradient would be 0 · NaN. So it
-        is replaced, and backward gets the tape of a second run, in which q and k are finite.
+        Behind a mask a score may be NaN or infinite, for k may hold anything there, and 0 · NaN would spoil the
+        gradients. So such scores become 0, and the step's tape is taken from a second run on q and k with every
+        non-finite entry replaced.
         """
         op = grouped(self.score, q, k, "k")
         parameters = {name: given[name] for name in self.parameters if name in given}
@@ -178,11 +180,11 @@ class Pipeline:
         # o = Σ_j weights_ij v_j
         dweights = back.undo("o", recorder.rounded("do", do))
         # weights = alpha · keep / (1 - p)
-        through_o = back.undo("dropped", dweights)
+        dalpha_from_o = back.undo("dropped", dweights)
         if dalpha is None:
-            dalpha = through_o
+            dalpha = dalpha_from_o
         else:
-            dalpha = through_o + (dalpha if allowed is None else select(allowed, dalpha))
+            dalpha = dalpha_from_o + (dalpha if allowed is None else select(allowed, dalpha))
         # alpha = what empty_row= asks for, in the rows with nothing allowed
         dalpha = back.undo("filled", recorder.rounded("dalpha", dalpha))
         # alpha, lse = normalize(s, sink)

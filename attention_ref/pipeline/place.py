@@ -29,22 +29,25 @@ class Place:
         if self.mask is not None:
             self.mask.check(queries, keys)
 
-    def another(self):
-        """A copy to change; a tile each makes one, so that copy.copy would be too slow."""
+    def copied(self):
+        """A copy to change. Made once per tile, for which copy.copy is too slow."""
         other = object.__new__(Place)
         other.__dict__ |= self.__dict__
+        # what was found of the old positions is not true of the new ones
+        other.__dict__.pop("allowed", None)
+        other.__dict__.pop("relative", None)
         return other
 
     def at(self, lead):
         """The same place at a part of the leading axes, given as slices."""
-        part = self.another()
+        part = self.copied()
         part.mask = None if self.mask is None else self.mask.at(lead)
         part.offset = self.offset if np.ndim(self.offset) == 0 else at_lead(self.offset, lead)
         return part
 
     def chosen(self, rows=None, columns=None):
         """The same place with only these queries, or only these keys, by their indices."""
-        part = self.another()
+        part = self.copied()
         if rows is not None:
             part.rows, part.queries = rows, len(rows)
         if columns is not None:
@@ -53,7 +56,7 @@ class Place:
 
     def tile(self, rows, columns, given, everything=False):
         """A tile of this place, with the options that were cut for it; `everything` says that no mask reaches it."""
-        part = self.another()
+        part = self.copied()
         part.rows, part.columns, part.given = within(self.rows, rows), within(self.columns, columns), given
         part.mask = None if everything else self.mask
         return part
@@ -71,7 +74,7 @@ class Place:
 
     @cached_property
     def allowed(self):
-        """The union of all masks as a dense boolean array, a bias of -inf included; None where there is none."""
+        """Where every mask allows the pair, as a dense boolean array; a bias of -inf forbids too. None: no mask."""
         allowed = None
         if self.mask is not None:
             allowed = self.mask.block(indices(self.rows), indices(self.columns), self.offset)
@@ -96,7 +99,10 @@ class Place:
 
 
 def empty_rows(given, allowed, shape):
-    """The rows of scores of this shape that `empty_row` fills, because nothing is allowed in them: [... i], or None."""
+    """The rows of scores of this shape that `empty_row` fills, because nothing is allowed in them: [... i], or None.
+
+    Raises for empty_row="raise", if there is such a row.
+    """
     kind = given.get("empty_row", "zero")
     if kind == "zero":
         return None
@@ -120,12 +126,12 @@ def indices(span):
 
 
 def within(whole, part):
-    """A slice of positions that are a slice themselves, from 0, or an array."""
+    """`whole[part]`, for a `whole` that is an index array; where it is a slice from 0, the part itself."""
     return part if isinstance(whole, slice) else whole[part]
 
 
 def spanned(whole, part):
-    """The least slice that holds the positions within()."""
+    """The smallest slice that contains within(whole, part)."""
     if isinstance(whole, slice):
         return part
     positions = whole[part]

@@ -1,11 +1,12 @@
-"""The recorder of one call: it runs the stages forward, keeps what backward needs, and runs them in reverse.
+"""The recorder of one call runs the stages forward and keeps what backward needs; `Reverse` runs them backward.
 
 recorder = Recorder()
 s = recorder.apply("scaled", scale, s, scale=0.5)      # forward: one line a stage
 s = recorder.apply("masked", keep, s, allowed=allowed)
-ds = recorder.undo("masked", ds)                       # backward: the same names from the last to the first
-ds = recorder.undo("scaled", ds)
-recorder.grads                                         # the gradients of everything else that the stages took
+back = Reverse(recorder)                               # backward: the same names from the last to the first
+ds = back.undo("masked", ds)
+ds = back.undo("scaled", ds)
+back.grads                                             # the gradients of everything else that the stages took
 """
 
 from collections.abc import Callable
@@ -52,7 +53,7 @@ class Recorder:
         self.steps[name] = Step(op, tape)
         if isinstance(value, tuple):
             names = results(op.SIGNATURE)
-            return tuple(self.show(each, x) for each, x in zip(names, value, strict=True))
+            return tuple(self.show(each, result) for each, result in zip(names, value, strict=True))
         return self.show(shown_as or name, value)
 
     def show(self, name, value):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import attention_ref as ar
+from attention_ref.pipeline.place import Place
 
 TILES = [None, (5, 7)]
 
@@ -91,3 +92,22 @@ def test_scores_that_do_not_fit_into_memory_name_the_way_out():
         ar.OptionError, match=r'10,000,000 queries and 10,000,000 keys .*; take tile="auto", or ar.sample'
     ):
         ar.attention(q, q, q)
+
+
+def test_lists_get_the_sentence_too(monkeypatch):
+    def too_large(q, k):
+        raise MemoryError("7.28 TiB")
+
+    monkeypatch.setattr(ar.ops["score.dot"].module, "forward", too_large)
+    with pytest.raises(ar.OptionError, match="the score matrix of 1 queries and 2 keys"):
+        ar.attention([[1.0]], [[1.0], [2.0]], [[1.0], [2.0]])
+
+
+def test_a_part_of_the_positions_has_a_mask_of_its_own():
+    place = Place(4, 4, {"causal": True})
+    assert place.allowed.shape == place.relative.shape == (4, 4)
+    part = place.chosen(rows=np.array([1, 3]))
+    np.testing.assert_array_equal(part.allowed, place.allowed[[1, 3]])
+    np.testing.assert_array_equal(part.relative, place.relative[[1, 3]])
+    tile = place.tile(slice(2, 4), slice(0, 3), {})
+    np.testing.assert_array_equal(tile.allowed, place.allowed[2:4, 0:3])
